@@ -1,0 +1,2 @@
+//! pullpass.
+fn main() {}
