@@ -1,0 +1,253 @@
+//! Text → policies and findings. One code for the server and `lint`: what lint accepts loads.
+//!
+//! Reads `RegistryPolicy` documents, alone or under the `*.yaml`, `*.yml` and `*.json` keys of ConfigMaps
+//! labelled `pullpass.dev/policy: "true"`; other documents are counted and left alone. Never panics.
+
+use std::sync::Arc;
+
+use super::decode;
+use super::document::{RegistryPolicy, Scope};
+use super::fields::Findings;
+use crate::diagnostic::{Code, Diagnostic, Source, Span};
+use crate::yaml::{self, Document, Entry, Node, Value};
+
+/// The label that makes a ConfigMap hold policies.
+pub const POLICY_LABEL: &str = "pullpass.dev/policy";
+/// The API group of pullpass's documents.
+pub const API_GROUP: &str = "pullpass.dev";
+/// The one version of it.
+pub const API_VERSION: &str = "pullpass.dev/v1";
+
+/// What a text held.
+#[derive(Debug, Default)]
+pub struct Parsed {
+    /// The policies without an error, in order.
+    pub policies: Vec<RegistryPolicy>,
+    /// Policies that an error keeps out.
+    pub rejected: usize,
+    /// Documents of other kinds.
+    pub foreign: usize,
+    /// Everything found, in the order of the text.
+    pub diagnostics: Vec<Diagnostic>,
+}
+
+impl Parsed {
+    /// How many policies stood in the text, good and bad.
+    #[must_use]
+    pub fn documents(&self) -> usize {
+        self.policies.len() + self.rejected
+    }
+
+    /// Adds what another text held.
+    pub fn append(&mut self, mut other: Self) {
+        self.policies.append(&mut other.policies);
+        self.rejected += other.rejected;
+        self.foreign += other.foreign;
+        self.diagnostics.append(&mut other.diagnostics);
+    }
+}
+
+/// Which ConfigMaps are the cluster's and which a tenant's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ParseOptions {
+    /// pullpass's own namespace: its ConfigMaps hold cluster-wide policies, as do those that name none.
+    pub own_namespace: Arc<str>,
+    /// Whether ConfigMaps of other namespaces are read, as tenants' policies.
+    pub tenant_policies: bool,
+}
+
+impl Default for ParseOptions {
+    fn default() -> Self {
+        Self { own_namespace: "pullpass-system".into(), tenant_policies: false }
+    }
+}
+
+/// Reads every policy of a text.
+///
+/// ```
+/// use pullpass::{diagnostic::Source, policy};
+///
+/// let source = Source::new("policy.yaml", "
+/// apiVersion: pullpass.dev/v1
+/// kind: RegistryPolicy
+/// metadata: {name: company}
+/// spec:
+///   rules:
+///     - name: hub
+///       match: {images: [docker.io]}
+///       inject: {imagePullSecrets: [hub-creds]}
+/// ");
+/// let parsed = policy::parse(&source, &policy::ParseOptions::default());
+/// assert_eq!(parsed.policies.len(), 1);
+/// assert!(parsed.diagnostics.is_empty());
+/// ```
+#[must_use]
+pub fn parse(source: &Arc<Source>, options: &ParseOptions) -> Parsed {
+    let (documents, broken) = yaml::read(source);
+    let mut parsed = Parsed::default();
+    for document in &documents {
+        read_document(source, document, options, &mut parsed);
+    }
+    if let Some(broken) = broken {
+        parsed.rejected += 1;
+        parsed.diagnostics.push(broken);
+    }
+    parsed
+}
+
+fn read_document(
+    source: &Arc<Source>,
+    document: &Document<'_>,
+    options: &ParseOptions,
+    parsed: &mut Parsed,
+) {
+    let root = &document.root;
+    let field = |name: &str| root.get(name).and_then(Node::as_str).unwrap_or_default();
+    let group = field("apiVersion").split('/').next().unwrap_or_default();
+    match field("kind") {
+        "RegistryPolicy" if group == API_GROUP || root.get("apiVersion").is_none() => {
+            let mut findings = Findings::new(source);
+            let policy = decode::policy(root, document.span, Scope::Cluster, &mut findings);
+            finish(policy, findings, parsed);
+        }
+        "ConfigMap" if field("apiVersion") == "v1" => {
+            read_config_map(source, root, options, parsed);
+        }
+        "List" | "ConfigMapList" => match root.get("items").map(|items| &items.value) {
+            Some(Value::List(items)) => {
+                for item in items {
+                    let document = Document { root: item.clone(), span: document.span };
+                    read_document(source, &document, options, parsed);
+                }
+            }
+            _ => parsed.foreign += 1,
+        },
+        _ if root.value == Value::Null => {}
+        _ => parsed.foreign += 1,
+    }
+}
+
+fn finish(policy: Option<RegistryPolicy>, findings: Findings<'_>, parsed: &mut Parsed) {
+    let bad = crate::diagnostic::any_error(&findings.list);
+    match policy {
+        Some(policy) if !bad => parsed.policies.push(policy),
+        _ => parsed.rejected += 1,
+    }
+    parsed.diagnostics.extend(findings.list);
+}
+
+fn read_config_map(
+    source: &Arc<Source>,
+    root: &Node<'_>,
+    options: &ParseOptions,
+    parsed: &mut Parsed,
+) {
+    let metadata = |name: &str| root.get("metadata").and_then(|m| m.get(name));
+    let label = metadata("labels").and_then(|l| l.get(POLICY_LABEL)).and_then(Node::as_str);
+    if label != Some("true") {
+        parsed.foreign += 1;
+        return;
+    }
+    let namespace = metadata("namespace").and_then(Node::as_str);
+    let scope = match namespace {
+        Some(namespace) if *namespace != *options.own_namespace => {
+            if !options.tenant_policies {
+                parsed.foreign += 1;
+                return;
+            }
+            Scope::Namespace(namespace.into())
+        }
+        _ => Scope::Cluster,
+    };
+    let mut keys: Vec<&Entry<'_>> = match root.get("data").map(|data| &data.value) {
+        Some(Value::Map(entries)) => entries.iter().filter(|e| holds_policies(&e.key)).collect(),
+        _ => Vec::new(),
+    };
+    keys.sort_by(|a, b| a.key.cmp(&b.key));
+    if keys.is_empty() {
+        let span = metadata("name").map_or(root.span, |name| name.span);
+        let message = format!(
+            "a ConfigMap labelled `{POLICY_LABEL}: \"true\"` has no `*.yaml`, `*.yml` or `*.json` key in `data`"
+        );
+        let help = "add such a key, or remove the label; `binaryData` is not read";
+        let finding = Diagnostic::new(Code::NoPolicyKey, source, span, message).help(help);
+        parsed.diagnostics.push(finding);
+    }
+    for entry in keys {
+        read_key(source, entry, &scope, parsed);
+    }
+}
+
+/// Whether a ConfigMap's key holds policies by its name.
+#[must_use]
+pub fn holds_policies(key: &str) -> bool {
+    [".yaml", ".yml", ".json"].iter().any(|suffix| key.ends_with(suffix))
+}
+
+fn read_key(source: &Arc<Source>, entry: &Entry<'_>, scope: &Scope, parsed: &mut Parsed) {
+    let Some(text) = entry.value.as_str() else {
+        let mut findings = Findings::new(source);
+        let what = format!("the ConfigMap's key `{}`", entry.key);
+        super::fields::wrong_type::<()>(&entry.value, &what, "a string", &mut findings);
+        return finish(None, findings, parsed);
+    };
+    let inner = embedded(source, entry, text);
+    parsed.append(parse_key(&inner, scope));
+}
+
+/// Reads the policies of one ConfigMap key, whose scope the ConfigMap's namespace says.
+#[must_use]
+pub fn parse_key(source: &Arc<Source>, scope: &Scope) -> Parsed {
+    let (documents, broken) = yaml::read(source);
+    let mut parsed = Parsed::default();
+    for document in &documents {
+        let root = &document.root;
+        let kind = root.get("kind").and_then(Node::as_str);
+        let version = root.get("apiVersion").and_then(Node::as_str).unwrap_or(API_VERSION);
+        let ours = version.split('/').next() == Some(API_GROUP);
+        if root.value == Value::Null {
+            continue;
+        }
+        if ours && kind == Some("RegistryPolicy") {
+            let mut findings = Findings::new(source);
+            let policy = decode::policy(root, document.span, scope.clone(), &mut findings);
+            finish(policy, findings, &mut parsed);
+        } else {
+            parsed.foreign += 1;
+        }
+    }
+    if let Some(broken) = broken {
+        parsed.rejected += 1;
+        parsed.diagnostics.push(broken);
+    }
+    parsed
+}
+
+/// The text of a ConfigMap key as a source of its own. The lines of a literal block are the file's
+/// lines; of any other string only the key's name can tell the place.
+fn embedded(source: &Arc<Source>, entry: &Entry<'_>, text: &str) -> Arc<Source> {
+    let literal = matches!(entry.value.value, Value::Literal(_));
+    match literal.then(|| block_origin(source.text(), entry.value.span, text)).flatten() {
+        Some((line, indent)) => {
+            let line = source.first_line() + line;
+            Source::embedded(source.name(), text, line, source.indent() + indent)
+        }
+        None => Source::new(format!("{} key {}", source.name(), entry.key), text),
+    }
+}
+
+/// Line (from 0) and indentation of a literal block's first line with content, less the lines in front
+/// of it.
+fn block_origin(file: &str, span: Span, text: &str) -> Option<(usize, usize)> {
+    let (empty, first) = text.lines().enumerate().find(|(_, l)| !l.trim().is_empty())?;
+    let start = file.get(..span.start as usize)?.rfind('\n').map_or(0, |at| at + 1);
+    let (offset, line) = file
+        .get(start..)?
+        .lines()
+        .enumerate()
+        .take(empty + 3)
+        .find(|(_, line)| line.ends_with(first) && line.trim_start() == first.trim_start())?;
+    let indent = line.len() - first.len();
+    let before = file.get(..start)?.bytes().filter(|&b| b == b'\n').count();
+    Some((before + offset - empty.min(offset), indent))
+}
