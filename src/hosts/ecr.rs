@@ -80,7 +80,7 @@ pub fn is_region(text: &str) -> bool {
         && words.contains('-')
         && words
             .split('-')
-            .all(|word| word.len() >= 2 && word.bytes().all(|b| b.is_ascii_lowercase()))
+            .all(|word| !word.is_empty() && word.bytes().all(|b| b.is_ascii_lowercase()))
 }
 
 /// Every host that stands for the registry of `account_id` in `region`: standard and dual-stack,
@@ -157,6 +157,7 @@ mod tests {
         for (region, standard, dual_stack) in [
             ("us-east-1", "amazonaws.com", "on.aws"),
             ("ap-southeast-7", "amazonaws.com", "on.aws"),
+            ("ca-central-1", "amazonaws.com", "on.aws"),
             ("us-gov-west-1", "amazonaws.com", "on.aws"),
             (
                 "cn-north-1",

@@ -200,6 +200,10 @@ mod tests {
     fn a_project_stands_in_the_path_as_itself_or_below_its_domain() {
         let longest = "a".repeat(30);
         let too_long = "a".repeat(31);
+        // The longest name in DNS, and one character more.
+        let [domain, no_domain] = [249, 250].map(|n| format!("{}.com", "a".repeat(n)));
+        let (below, above) = (format!("{domain}:acme"), format!("{no_domain}:acme"));
+        let below_path = format!("{domain}/acme");
         for (project, want, why) in [
             ("acme", Some("acme"), "an id is itself"),
             (
@@ -224,6 +228,12 @@ mod tests {
                 "30 characters are the most",
             ),
             (too_long.as_str(), None, "31 are too many"),
+            (
+                below.as_str(),
+                Some(below_path.as_str()),
+                "253 are a domain's most",
+            ),
+            (above.as_str(), None, "254 are too many"),
             ("", None, "nothing"),
             ("123456789012", None, "a project's number is not its id"),
             ("4cme", None, "an id begins with a letter"),
