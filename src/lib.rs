@@ -1,1 +1,3 @@
 //! pullpass.
+
+pub mod image;
