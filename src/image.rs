@@ -120,7 +120,11 @@ impl<'a> ImageRef<'a> {
             return Err(ImageError::Uppercase(spot(at)));
         }
 
-        let path = if registry.is_empty() { split_name(text).0 } else { name };
+        let path = if registry.is_empty() {
+            split_name(text).0
+        } else {
+            name
+        };
         let official = registry == DEFAULT_REGISTRY && !path.contains('/');
         let length = path.len() + if official { OFFICIAL.len() + 1 } else { 0 };
         if length > REPOSITORY_MAX {
@@ -129,7 +133,13 @@ impl<'a> ImageRef<'a> {
         if let Some(digest) = digest {
             check_algorithm(digest, |at| spot(digest_start + at))?;
         }
-        Ok(Self { registry, path, official, tag, digest })
+        Ok(Self {
+            registry,
+            path,
+            official,
+            tag,
+            digest,
+        })
     }
 
     /// The registry's host and port, its case as written; `docker.io` when none or its old name
@@ -249,7 +259,11 @@ fn check_algorithm(digest: &str, spot: impl Fn(usize) -> Spot) -> Result<(), Ima
         }
     };
     if encoded.len() != want {
-        return Err(ImageError::DigestLength { algorithm, want, got: encoded.len() });
+        return Err(ImageError::DigestLength {
+            algorithm,
+            want,
+            got: encoded.len(),
+        });
     }
     match capital(encoded) {
         Some(at) => Err(ImageError::DigestUppercase(spot(algorithm.len() + 1 + at))),

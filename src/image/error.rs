@@ -118,8 +118,14 @@ mod tests {
             ("", "image reference is empty: write one"),
             ("caf\u{e9}", "`\u{e9}` (character 4) is not ascii"),
             ("a\u{200b}", "`\\u{200b}` (character 2) is not ascii"),
-            ("quay.io/Org/app", "`O` (character 9) is upper case: write the repository"),
-            ("https://quay.io/app", "registry goes wrong at `/` (character 7): write `host`"),
+            (
+                "quay.io/Org/app",
+                "`O` (character 9) is upper case: write the repository",
+            ),
+            (
+                "https://quay.io/app",
+                "registry goes wrong at `/` (character 7): write `host`",
+            ),
             ("nginx\n", "repository goes wrong at `\\n` (character 6)"),
             ("quay.io/", "repository goes wrong at its end"),
             ("nginx:", "tag goes wrong at its end"),
@@ -127,7 +133,10 @@ mod tests {
         ] {
             let message = ImageRef::parse(text).unwrap_err().to_string();
             assert!(message.starts_with(want), "{text:?} gave: {message}");
-            assert!(!message.ends_with('.') && !message.contains('\n'), "{message}");
+            assert!(
+                !message.ends_with('.') && !message.contains('\n'),
+                "{message}"
+            );
         }
     }
 }

@@ -13,7 +13,10 @@ const TAG_MAX: usize = 128;
 
 /// `identifier`: the text is 64 lower-case hexadecimal digits, which is an image's ID.
 pub(super) fn is_identifier(text: &str) -> bool {
-    text.len() == 64 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+    text.len() == 64
+        && text
+            .bytes()
+            .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
 /// `domainAndPort`: dotted labels or a bracketed IPv6 address, and perhaps a port.
@@ -134,6 +137,7 @@ mod tests {
         type Production = fn(&str) -> Result<(), usize>;
         const PATH: Production = |text| path(text.bytes());
         let long = "t".repeat(129);
+        #[rustfmt::skip]
         let rows: &[(Production, &str, Result<(), usize>, &str)] = &[
             (host, "a", Ok(()), "one label will do"),
             (host, "A-1.b--c:0", Ok(()), "dashes stay inside a label, capitals and port 0 pass"),

@@ -27,7 +27,11 @@ fn upstreams_valid_and_invalid_names() {
         Docker/docker DOCKER/docker
         docker-rules/docker docker---rules/docker doc/docker d/docker jess/t dock__er/docker";
     for text in valid.split_whitespace() {
-        assert!(ImageRef::parse(text).is_ok(), "{text}: {:?}", ImageRef::parse(text));
+        assert!(
+            ImageRef::parse(text).is_ok(),
+            "{text}: {:?}",
+            ImageRef::parse(text)
+        );
     }
 
     let invalid = "
@@ -48,7 +52,8 @@ fn upstreams_valid_and_invalid_names() {
 /// `TestParseRepositoryInfo`: every spelling of one image, its normal form, where that splits.
 #[test]
 fn upstreams_spellings_have_one_normal_form() {
-    for (spellings, registry, repository) in [
+    #[rustfmt::skip]
+    let rows = [
         (&["localhost/fooo"][..], "localhost", "fooo"),
         (&["localhost/fooo/bar"], "localhost", "fooo/bar"),
         (&["LOCALDOMAIN/fooo"], "LOCALDOMAIN", "fooo"),
@@ -73,7 +78,8 @@ fn upstreams_spellings_have_one_normal_form() {
         (&["store/foo/bar"], "docker.io", "store/foo/bar"),
         (&["Foo/bar"], "Foo", "bar"),
         (&["FOO/bar"], "FOO", "bar"),
-    ] {
+    ];
+    for (spellings, registry, repository) in rows {
         let full = format!("{registry}/{repository}");
         let first = ImageRef::parse(&full).unwrap();
         for text in spellings.iter().copied().chain([full.as_str()]) {
@@ -90,7 +96,8 @@ fn upstreams_spellings_have_one_normal_form() {
 #[test]
 fn upstreams_tags_digests_and_hosts() {
     let sha = "sha256:dbcc1c35ac38df41fd2f5e4130b32ffdb93ebae8b3dbe638c23575912276fc9c";
-    for (text, want) in [
+    #[rustfmt::skip]
+    let rows = [
         ("redis", "docker.io/library/redis"),
         ("redis:latest", "docker.io/library/redis:latest"),
         ("docker.io/library/redis:latest", "docker.io/library/redis:latest"),
@@ -115,7 +122,8 @@ fn upstreams_tags_digests_and_hosts() {
         ("xn--n3h.com:18080/foo", "xn--n3h.com:18080/foo"),
         ("docker.io/library/foo/bar", "docker.io/library/foo/bar"),
         ("busybox:latest@SHA", "docker.io/library/busybox:latest@SHA"),
-    ] {
+    ];
+    for (text, want) in rows {
         let (text, want) = (text.replace("SHA", sha), want.replace("SHA", sha));
         assert_eq!(ImageRef::parse(&text).unwrap().to_string(), want, "{text}");
     }
@@ -124,10 +132,17 @@ fn upstreams_tags_digests_and_hosts() {
 #[test]
 fn the_parts_at_the_grammars_edges() {
     let digest = format!("sha256:{HEX64}");
+    let sha384 = format!("sha384:{}", &HEX64.repeat(2)[..96]);
+    let with_sha384 = format!("app@{sha384}");
+    let sha512 = format!("sha512:{}", HEX64.repeat(2));
+    let with_sha512 = format!("app@{sha512}");
     let full = format!("quay.io/org/app:v1@{digest}");
     let hex_tag = format!("app:{HEX64}");
-    for (text, registry, repository, tag, digest, why) in [
+    #[rustfmt::skip]
+    let rows = [
         (full.as_str(), "quay.io", "org/app", Some("v1"), Some(&*digest), "tag and digest both"),
+        (&with_sha384, "docker.io", "library/app", None, Some(&*sha384), "96 digits"),
+        (&with_sha512, "docker.io", "library/app", None, Some(&*sha512), "128 digits"),
         ("localhost", "docker.io", "library/localhost", None, None, "a host needs a slash"),
         ("a.b:80", "docker.io", "library/a.b", Some("80"), None, "so this number is a tag"),
         ("docker.io", "docker.io", "library/docker.io", None, None, "even of Docker Hub"),
@@ -138,7 +153,8 @@ fn the_parts_at_the_grammars_edges() {
         ("a:80/b:80", "a:80", "b", Some("80"), None, "a port, then a tag"),
         ("a_b.c/app:v", "", "a_b.c/app", Some("v"), None, "no host may have an underscore"),
         (&hex_tag, "docker.io", "library/app", Some(HEX64), None, "an ID may be a tag"),
-    ] {
+    ];
+    for (text, registry, repository, tag, digest, why) in rows {
         let image = ImageRef::parse(text).unwrap();
         assert_eq!(image.registry(), registry, "{text}: {why}");
         assert_eq!(image.repository(), repository, "{text}: {why}");
@@ -146,18 +162,31 @@ fn the_parts_at_the_grammars_edges() {
         assert_eq!(image.tag(), tag, "{text}: {why}");
         assert_eq!(image.digest(), digest, "{text}: {why}");
         let printed = image.to_string();
-        assert_eq!(ImageRef::parse(&printed), Ok(image), "{text}: print and parse are a pair");
+        assert_eq!(
+            ImageRef::parse(&printed),
+            Ok(image),
+            "{text}: print and parse are a pair"
+        );
     }
 }
 
 #[test]
 fn each_refusal_has_its_variant() {
     use ImageError as E;
-    let spot = |at, character| Spot { at, character: Some(character) };
+    let spot = |at, character| Spot {
+        at,
+        character: Some(character),
+    };
     let d = |algorithm: &str, digits: &str| format!("a:t@{algorithm}:{digits}");
     let upper = HEX64.to_uppercase();
-    let length = |got| E::DigestLength { algorithm: "sha256", want: 64, got };
-    for (text, want, why) in [
+    let long = HEX64.repeat(2);
+    let length = |got| E::DigestLength {
+        algorithm: "sha256",
+        want: 64,
+        got,
+    };
+    #[rustfmt::skip]
+    let rows = [
         (String::new(), E::Empty, "nothing is written"),
         ("\u{212a}/a".into(), E::NotAscii(spot(0, '\u{212a}')), "the Kelvin sign is not a k"),
         (HEX64.into(), E::Identifier, "an image's ID"),
@@ -169,13 +198,15 @@ fn each_refusal_has_its_variant() {
         (d("md5", HEX64), E::DigestAlgorithm(spot(4, 'm')), "no kubelet knows it"),
         (d("sha256", &HEX64[1..]), length(63), "one digit short"),
         (d("sha256", &upper[..63]), length(63), "the length is told before the capital"),
+        (d("sha256", &long[..65]), length(65), "one digit over"),
         (d("sha256", "12"), E::Digest(Spot { at: 13, character: None }), "not even 32 digits"),
         ("a:t@".into(), E::Digest(Spot { at: 4, character: None }), "nothing after the at sign"),
         ("a@b.c/d".into(), E::Registry(spot(1, '@')), "a slash makes it the registry's"),
         ("//a".into(), E::Repository(spot(0, '/')), "a segment is empty"),
         (":t".into(), E::Repository(spot(0, ':')), "the name is missing"),
         ("a:t:u".into(), E::Tag(spot(3, ':')), "a second colon"),
-    ] {
+    ];
+    for (text, want, why) in rows {
         assert_eq!(ImageRef::parse(&text), Err(want), "{text}: {why}");
     }
 }
@@ -183,7 +214,8 @@ fn each_refusal_has_its_variant() {
 #[test]
 fn the_length_limit_counts_the_repository_alone() {
     let name = |length| "a".repeat(length);
-    for (text, want, why) in [
+    #[rustfmt::skip]
+    let rows = [
         (name(247), None, "`library/` takes eight of 255"),
         (name(248), Some(256), "so one more is too long"),
         (format!("docker.io/{}", name(248)), Some(256), "also when the registry is written"),
@@ -193,27 +225,51 @@ fn the_length_limit_counts_the_repository_alone() {
         (format!("q.io/{}", name(256)), Some(256), "one too many"),
         (format!("a_b.c/{}", name(250)), Some(256), "what is no registry counts"),
         (format!("q.io/{}@md5:{HEX64}", name(256)), Some(256), "told before the algorithm"),
-    ] {
+    ];
+    for (text, want, why) in rows {
         let want = want.map(|length| ImageError::RepositoryTooLong { length });
-        assert_eq!(ImageRef::parse(&text).err(), want, "{} bytes: {why}", text.len());
+        assert_eq!(
+            ImageRef::parse(&text).err(),
+            want,
+            "{} bytes: {why}",
+            text.len()
+        );
     }
 }
 
 #[test]
 fn equal_references_hash_alike() {
     let state = RandomState::new();
-    let same = ["nginx:1", "library/nginx:1", "docker.io/nginx:1", "index.docker.io/library/nginx:1"];
-    let hashes: BTreeSet<u64> =
-        same.iter().map(|text| state.hash_one(ImageRef::parse(text).unwrap())).collect();
+    let same = [
+        "nginx:1",
+        "library/nginx:1",
+        "docker.io/nginx:1",
+        "index.docker.io/library/nginx:1",
+    ];
+    let hashes: BTreeSet<u64> = same
+        .iter()
+        .map(|text| state.hash_one(ImageRef::parse(text).unwrap()))
+        .collect();
     assert_eq!(hashes.len(), 1, "four spellings of one image");
-    for other in ["nginx", "nginx:2", "quay.io/library/nginx:1", "library/nginx/nginx:1"] {
-        let (one, other) = (ImageRef::parse("nginx:1").unwrap(), ImageRef::parse(other).unwrap());
-        assert_ne!(one, other);
+    for (one, other) in [
+        ("nginx:1", "nginx"),
+        ("nginx:1", "nginx:2"),
+        ("nginx:1", "quay.io/library/nginx:1"),
+        ("nginx/nginx", "library/nginx/nginx"),
+        ("quay.io/nginx", "quay.io/library/nginx"),
+    ] {
+        assert_ne!(ImageRef::parse(one), ImageRef::parse(other));
     }
 }
 
 #[test]
 fn a_borrowed_repository_stays_borrowed() {
-    assert!(matches!(ImageRef::parse("library/nginx").unwrap().repository(), Cow::Borrowed(_)));
-    assert!(matches!(ImageRef::parse("nginx").unwrap().repository(), Cow::Owned(_)));
+    assert!(matches!(
+        ImageRef::parse("library/nginx").unwrap().repository(),
+        Cow::Borrowed(_)
+    ));
+    assert!(matches!(
+        ImageRef::parse("nginx").unwrap().repository(),
+        Cow::Owned(_)
+    ));
 }
