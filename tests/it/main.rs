@@ -1,0 +1,4 @@
+//! The one integration test binary: a module a feature, each seeing the crate from outside.
+
+#[cfg(test)]
+mod oracle;
