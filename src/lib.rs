@@ -5,4 +5,5 @@ pub mod hosts;
 pub mod image;
 pub mod names;
 pub mod policy;
+pub mod snapshot;
 pub mod yaml;

@@ -43,18 +43,27 @@ fn check(kind: &'static str, text: &str) -> Result<(), NameError> {
     }
     if text.len() > 253 {
         let length = text.len();
-        return Err(NameError::TooLong { kind, text: text.chars().take(40).collect(), length });
+        return Err(NameError::TooLong {
+            kind,
+            text: text.chars().take(40).collect(),
+            length,
+        });
     }
     let label = |label: &str| {
         let edge = |b: Option<u8>| b.is_some_and(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
         edge(label.bytes().next())
             && edge(label.bytes().next_back())
-            && label.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+            && label
+                .bytes()
+                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
     };
     if text.split('.').all(label) {
         Ok(())
     } else {
-        Err(NameError::Malformed { kind, text: text.to_owned() })
+        Err(NameError::Malformed {
+            kind,
+            text: text.to_owned(),
+        })
     }
 }
 
@@ -122,6 +131,9 @@ mod tests {
         }
         assert!(SecretName::parse(&"a".repeat(253)).is_ok());
         let error = SecretName::parse(&"a".repeat(254)).unwrap_err();
-        assert!(error.to_string().contains("it has 254 characters"), "{error}");
+        assert!(
+            error.to_string().contains("it has 254 characters"),
+            "{error}"
+        );
     }
 }

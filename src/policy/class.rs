@@ -74,15 +74,25 @@ impl Class {
         }
         let literal = |hit: bool, path: Option<&str>| {
             let specificity = path_specificity(path.unwrap_or_default());
-            hit.then_some(Specificity { host: HostKind::Literal, ..specificity })
+            hit.then_some(Specificity {
+                host: HostKind::Literal,
+                ..specificity
+            })
         };
         let parameterised = |hit: bool, parameters: &[bool]| {
             let given = parameters.iter().filter(|given| **given).count();
             let host_detail = u16::try_from(given).unwrap_or(u16::MAX);
-            hit.then_some(Specificity { host: HostKind::Class, host_detail, ..Specificity::default() })
+            hit.then_some(Specificity {
+                host: HostKind::Class,
+                host_detail,
+                ..Specificity::default()
+            })
         };
         match self {
-            Self::Ecr { account_ids, regions } => {
+            Self::Ecr {
+                account_ids,
+                regions,
+            } => {
                 let host = ecr::EcrHost::parse(&image.host)?;
                 let hit = lists(account_ids.as_deref(), host.account_id)
                     && lists(regions.as_deref(), host.region);
@@ -91,21 +101,32 @@ impl Class {
             Self::EcrPublic => parameterised(ecr_public::is_ecr_public(&image.host), &[]),
             Self::Acr { registries } => {
                 let host = azure::AcrHost::parse(&image.host)?;
-                parameterised(lists(registries.as_deref(), host.registry), &[registries.is_some()])
+                parameterised(
+                    lists(registries.as_deref(), host.registry),
+                    &[registries.is_some()],
+                )
             }
             Self::Gcp { projects } => {
                 google::GoogleHost::parse(&image.host)?;
-                let Some(projects) = projects else { return literal(true, None) };
+                let Some(projects) = projects else {
+                    return literal(true, None);
+                };
                 let project = longest_prefix(projects, &image.path)?;
                 literal(true, Some(project))
             }
-            Self::DockerHub { organizations: owners }
+            Self::DockerHub {
+                organizations: owners,
+            }
             | Self::Ghcr { owners }
-            | Self::Quay { organizations: owners } => {
+            | Self::Quay {
+                organizations: owners,
+            } => {
                 if self.literal_host() != Some(&image.host) {
                     return None;
                 }
-                let Some(owners) = owners else { return literal(true, None) };
+                let Some(owners) = owners else {
+                    return literal(true, None);
+                };
                 let owner = longest_prefix(owners, &image.path)?;
                 literal(true, Some(owner))
             }
@@ -131,18 +152,28 @@ impl Class {
         }
         match self {
             Self::Ecr { account_ids, .. } => {
-                each(account_ids.as_deref(), |account| visit(Anchor::Ecr(account)));
+                each(account_ids.as_deref(), |account| {
+                    visit(Anchor::Ecr(account))
+                });
             }
             Self::EcrPublic => visit(Anchor::EcrPublic),
             Self::Acr { registries } => {
-                each(registries.as_deref(), |registry| visit(Anchor::Azure(registry)));
+                each(registries.as_deref(), |registry| {
+                    visit(Anchor::Azure(registry))
+                });
             }
             Self::Gcp { projects } => {
-                each(projects.as_deref(), |path| visit(Anchor::Google(path.unwrap_or_default())));
+                each(projects.as_deref(), |path| {
+                    visit(Anchor::Google(path.unwrap_or_default()))
+                });
             }
-            Self::DockerHub { organizations: owners }
+            Self::DockerHub {
+                organizations: owners,
+            }
             | Self::Ghcr { owners }
-            | Self::Quay { organizations: owners } => {
+            | Self::Quay {
+                organizations: owners,
+            } => {
                 let host = self.literal_host().unwrap_or_default();
                 each(owners.as_deref(), |path| {
                     visit(Anchor::Literal(host, path.unwrap_or_default()));
@@ -155,17 +186,26 @@ impl Class {
 /// The longest of the paths that is a prefix of the image's path on whole segments, with at least
 /// one segment behind it.
 fn longest_prefix<'a>(paths: &'a [Box<str>], image: &str) -> Option<&'a str> {
-    let covers = |path: &str| image.strip_prefix(path).is_some_and(|rest| rest.starts_with('/'));
-    paths.iter().map(AsRef::as_ref).filter(|path| covers(path)).max_by_key(|path| path.len())
+    let covers = |path: &str| {
+        image
+            .strip_prefix(path)
+            .is_some_and(|rest| rest.starts_with('/'))
+    };
+    paths
+        .iter()
+        .map(AsRef::as_ref)
+        .filter(|path| covers(path))
+        .max_by_key(|path| path.len())
 }
 
 impl fmt::Display for Class {
     /// As in a policy, on one line: `ecr: {accountIds: ["123456789012"], regions: [us-east-1]}`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (name, parameters): (&str, &[(&str, &Option<Box<[Box<str>]>>)]) = match self {
-            Self::Ecr { account_ids, regions } => {
-                ("ecr", &[("accountIds", account_ids), ("regions", regions)])
-            }
+            Self::Ecr {
+                account_ids,
+                regions,
+            } => ("ecr", &[("accountIds", account_ids), ("regions", regions)]),
             Self::EcrPublic => ("ecrPublic", &[]),
             Self::Gcp { projects } => ("gcp", &[("projects", projects)]),
             Self::Acr { registries } => ("acr", &[("registries", registries)]),

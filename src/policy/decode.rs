@@ -8,7 +8,7 @@ use super::document::{
     OnMissingAccount, RegistryPolicy, ReplaceAccount, Rule, Scope, Spanned, Subject,
 };
 use super::fields::{Fields, Findings, boolean, choice, list, name, string, wrong_type};
-use super::parse::{API_GROUP, API_VERSION};
+use super::parse::API_VERSION;
 use super::pattern::{Noise, Pattern, without_noise};
 use super::selector::{Requirement, Selector, Test, is_label_key, is_label_value};
 use crate::diagnostic::{Code, Place, Span};
@@ -35,15 +35,23 @@ pub(crate) fn policy(
         }
     }
     let _ = fields.optional("kind");
-    let name = fields.required("metadata", found).and_then(|node| metadata(node, found));
+    let name = fields
+        .required("metadata", found)
+        .and_then(|node| metadata(node, found));
     let spec = fields.required("spec", found);
     fields.finish(found);
 
     let mut fields = Fields::of(spec?, "`spec`", found)?;
     let modes = [("Enforce", Mode::Enforce), ("Audit", Mode::Audit)];
-    let mode = fields.optional("mode").and_then(|node| choice(node, "`mode`", &modes, found));
-    let rules = fields.required("rules", found).map(|node| rules(node, found));
-    let credentials = fields.optional("credentials").map(|node| credentials(node, &scope, found));
+    let mode = fields
+        .optional("mode")
+        .and_then(|node| choice(node, "`mode`", &modes, found));
+    let rules = fields
+        .required("rules", found)
+        .map(|node| rules(node, found));
+    let credentials = fields
+        .optional("credentials")
+        .map(|node| credentials(node, &scope, found));
     fields.finish(found);
     Some(RegistryPolicy {
         source: found.source.clone(),
@@ -60,10 +68,22 @@ pub(crate) fn policy(
 fn metadata(node: &Node<'_>, found: Found<'_, '_>) -> Option<Spanned<PolicyName>> {
     let mut fields = Fields::of(node, "`metadata`", found)?;
     let node = fields.required("name", found);
-    for usual in ["namespace", "labels", "annotations", "uid", "resourceVersion", "generation"] {
+    for usual in [
+        "namespace",
+        "labels",
+        "annotations",
+        "uid",
+        "resourceVersion",
+        "generation",
+    ] {
         let _ = fields.optional(usual);
     }
-    for usual in ["creationTimestamp", "managedFields", "ownerReferences", "finalizers"] {
+    for usual in [
+        "creationTimestamp",
+        "managedFields",
+        "ownerReferences",
+        "finalizers",
+    ] {
         let _ = fields.optional(usual);
     }
     fields.finish(found);
@@ -71,27 +91,34 @@ fn metadata(node: &Node<'_>, found: Found<'_, '_>) -> Option<Spanned<PolicyName>
 }
 
 fn rules(node: &Node<'_>, found: Found<'_, '_>) -> Vec<Rule> {
-    let Some(items) = list(node, "`rules`", found) else { return Vec::new() };
+    let Some(items) = list(node, "`rules`", found) else {
+        return Vec::new();
+    };
     if items.is_empty() {
         let help = "add a rule, or remove the policy";
         found.add_with_help::<()>(Code::EmptyField, node.span, "`rules` is empty", help);
     }
     let rules: Vec<Rule> = items.iter().filter_map(|item| rule(item, found)).collect();
-    unique(rules.iter().map(|rule| (rule.name.as_str(), rule.name.span)), "rule", found);
+    unique(
+        rules
+            .iter()
+            .map(|rule| (rule.name.as_str(), rule.name.span)),
+        "rule",
+        found,
+    );
     rules
 }
 
 /// Reports each name that stands twice, and where it stood first.
-fn unique<'a>(
-    names: impl Iterator<Item = (&'a str, Span)>,
-    what: &str,
-    found: Found<'_, '_>,
-) {
+fn unique<'a>(names: impl Iterator<Item = (&'a str, Span)>, what: &str, found: Found<'_, '_>) {
     let mut seen = std::collections::HashMap::new();
     for (name, span) in names {
         if let Some(first) = seen.get(name) {
             let message = format!("two {what}s of this policy are called `{name}`");
-            let first = Place { source: found.source.clone(), span: *first };
+            let first = Place {
+                source: found.source.clone(),
+                span: *first,
+            };
             let finding = crate::diagnostic::Diagnostic::new(
                 Code::DuplicateName,
                 found.source,
@@ -111,9 +138,15 @@ fn rule(node: &Node<'_>, found: Found<'_, '_>) -> Option<Rule> {
     let mut fields = Fields::of(node, "a rule", found)?;
     let named = fields.required("name", found);
     let named = named.and_then(|node| name(node, "a rule's `name`", RuleName::parse, found));
-    let matching = fields.required("match", found).and_then(|node| matching(node, found));
-    let inject = fields.required("inject", found).and_then(|node| inject(node, found));
-    let is_final = fields.optional("final").and_then(|node| boolean(node, "`final`", found));
+    let matching = fields
+        .required("match", found)
+        .and_then(|node| matching(node, found));
+    let inject = fields
+        .required("inject", found)
+        .and_then(|node| inject(node, found));
+    let is_final = fields
+        .optional("final")
+        .and_then(|node| boolean(node, "`final`", found));
     fields.finish(found);
     let (subject, namespace_selector, pod_selector) = matching?;
     Some(Rule {
@@ -126,7 +159,15 @@ fn rule(node: &Node<'_>, found: Found<'_, '_>) -> Option<Rule> {
     })
 }
 
-const CLASSES: [&str; 7] = ["ecr", "ecrPublic", "gcp", "acr", "dockerHub", "ghcr", "quay"];
+const CLASSES: [&str; 7] = [
+    "ecr",
+    "ecrPublic",
+    "gcp",
+    "acr",
+    "dockerHub",
+    "ghcr",
+    "quay",
+];
 
 fn matching(
     node: &Node<'_>,
@@ -145,18 +186,28 @@ fn matching(
         images.extend(items.iter().filter_map(|item| pattern(item, found)));
     }
     for kind in CLASSES {
-        let Some(node) = fields.optional(kind) else { continue };
+        let Some(node) = fields.optional(kind) else {
+            continue;
+        };
         first = first.or(Some(node.span));
         if let Some(value) = class(kind, node, found) {
-            images.push(Spanned { value: ImageMatch::Class(value), span: node.span });
+            images.push(Spanned {
+                value: ImageMatch::Class(value),
+                span: node.span,
+            });
         }
     }
     let every = fields.optional("everyPod");
-    let every_pod = every.and_then(|node| boolean(node, "`everyPod`", found)).unwrap_or_default();
+    let every_pod = every
+        .and_then(|node| boolean(node, "`everyPod`", found))
+        .unwrap_or_default();
     if let (true, Some(images), Some(every)) = (every_pod, first, every) {
         let message = "`everyPod` stands beside images or classes, and means every image already";
         let help = "make two rules of it";
-        let place = Place { source: found.source.clone(), span: images };
+        let place = Place {
+            source: found.source.clone(),
+            span: images,
+        };
         let finding = crate::diagnostic::Diagnostic::new(
             Code::EveryPodBesideImages,
             found.source,
@@ -170,10 +221,18 @@ fn matching(
         let help = "add `images: [\"registry.example.com\"]`; `images: [\"*\"]` is every image";
         found.add_with_help::<()>(Code::MissingField, fields.span(), message, help);
     }
-    let namespaces = fields.optional("namespaceSelector").and_then(|n| selector(n, found));
-    let pods = fields.optional("podSelector").and_then(|n| selector(n, found));
+    let namespaces = fields
+        .optional("namespaceSelector")
+        .and_then(|n| selector(n, found));
+    let pods = fields
+        .optional("podSelector")
+        .and_then(|n| selector(n, found));
     fields.finish(found);
-    let subject = if every_pod { Subject::EveryPod } else { Subject::Images(images) };
+    let subject = if every_pod {
+        Subject::EveryPod
+    } else {
+        Subject::Images(images)
+    };
     Some((subject, namespaces, pods))
 }
 
@@ -201,7 +260,10 @@ fn pattern(node: &Node<'_>, found: Found<'_, '_>) -> Option<Spanned<ImageMatch>>
         let message = format!("`{text}` matches no image: {why}");
         found.add_with_help::<()>(Code::NeverMatches, node.span, message, help);
     }
-    Some(Spanned { value: ImageMatch::Pattern(pattern), span: node.span })
+    Some(Spanned {
+        value: ImageMatch::Pattern(pattern),
+        span: node.span,
+    })
 }
 
 fn class(kind: &'static str, node: &Node<'_>, found: Found<'_, '_>) -> Option<Class> {
@@ -214,8 +276,20 @@ fn class(kind: &'static str, node: &Node<'_>, found: Found<'_, '_>) -> Option<Cl
     };
     let class = match kind {
         "ecr" => Class::Ecr {
-            account_ids: parameters(&mut fields, "accountIds", ACCOUNT, lower(ecr::is_account_id), found),
-            regions: parameters(&mut fields, "regions", "a region, as `us-east-1`", lower(ecr::is_region), found),
+            account_ids: parameters(
+                &mut fields,
+                "accountIds",
+                ACCOUNT,
+                lower(ecr::is_account_id),
+                found,
+            ),
+            regions: parameters(
+                &mut fields,
+                "regions",
+                "a region, as `us-east-1`",
+                lower(ecr::is_region),
+                found,
+            ),
         },
         "ecrPublic" => Class::EcrPublic,
         "gcp" => Class::Gcp {
@@ -237,12 +311,27 @@ fn class(kind: &'static str, node: &Node<'_>, found: Found<'_, '_>) -> Option<Cl
             ),
         },
         "ghcr" => Class::Ghcr {
-            owners: parameters(&mut fields, "owners", "a user or organization", lower(ghcr::is_owner), found),
+            owners: parameters(
+                &mut fields,
+                "owners",
+                "a user or organization",
+                lower(ghcr::is_owner),
+                found,
+            ),
         },
         other => {
-            let ok = if other == "quay" { quay::is_organization } else { docker_hub::is_organization };
-            let organizations =
-                parameters(&mut fields, "organizations", "an organization", lower(ok), found);
+            let ok = if other == "quay" {
+                quay::is_organization
+            } else {
+                docker_hub::is_organization
+            };
+            let organizations = parameters(
+                &mut fields,
+                "organizations",
+                "an organization",
+                lower(ok),
+                found,
+            );
             match other {
                 "quay" => Class::Quay { organizations },
                 _ => Class::DockerHub { organizations },
@@ -293,7 +382,10 @@ fn selector(node: &Node<'_>, found: Found<'_, '_>) -> Option<Selector> {
             label_key(&entry.key, entry.span, found);
             if let Some(value) = label_value(&entry.value, found) {
                 let test = Test::In([value].into());
-                requirements.push(Requirement { key: entry.key.as_ref().into(), test });
+                requirements.push(Requirement {
+                    key: entry.key.as_ref().into(),
+                    test,
+                });
             }
         }
     }
@@ -302,7 +394,9 @@ fn selector(node: &Node<'_>, found: Found<'_, '_>) -> Option<Selector> {
         requirements.extend(items.iter().filter_map(|item| expression(item, found)));
     }
     fields.finish(found);
-    Some(Selector { requirements: requirements.into() })
+    Some(Selector {
+        requirements: requirements.into(),
+    })
 }
 
 fn label_key(key: &str, span: Span, found: Found<'_, '_>) {
@@ -348,7 +442,12 @@ fn expression(node: &Node<'_>, found: Found<'_, '_>) -> Option<Requirement> {
     let values = fields.optional("values");
     let words: Option<Box<[Box<str>]>> = values.and_then(|node| {
         let items = list(node, "`values`", found)?;
-        Some(items.iter().filter_map(|item| label_value(item, found)).collect())
+        Some(
+            items
+                .iter()
+                .filter_map(|item| label_value(item, found))
+                .collect(),
+        )
     });
     fields.finish(found);
     let none = values.is_none() || words.as_ref().is_some_and(|words| words.is_empty());
@@ -367,14 +466,22 @@ fn expression(node: &Node<'_>, found: Found<'_, '_>) -> Option<Requirement> {
         Operator::Exists => Test::Exists,
         Operator::DoesNotExist => Test::DoesNotExist,
     };
-    Some(Requirement { key: key?.into(), test })
+    Some(Requirement {
+        key: key?.into(),
+        test,
+    })
 }
 
 fn inject(node: &Node<'_>, found: Found<'_, '_>) -> Option<Inject> {
     let mut fields = Fields::of(node, "`inject`", found)?;
     let secrets = fields.optional("imagePullSecrets").and_then(|node| {
         let items = list(node, "`imagePullSecrets`", found)?;
-        Some(items.iter().filter_map(|item| secret(item, found)).collect())
+        Some(
+            items
+                .iter()
+                .filter_map(|item| secret(item, found))
+                .collect(),
+        )
     });
     let account = fields.optional("serviceAccountName");
     let account = account.and_then(|n| name(n, "`serviceAccountName`", AccountName::parse, found));
@@ -385,7 +492,10 @@ fn inject(node: &Node<'_>, found: Found<'_, '_>) -> Option<Inject> {
     ];
     let replace = fields.optional("replaceServiceAccount");
     let missing = fields.optional("onMissingServiceAccount");
-    for (node, field) in [(replace, "replaceServiceAccount"), (missing, "onMissingServiceAccount")] {
+    for (node, field) in [
+        (replace, "replaceServiceAccount"),
+        (missing, "onMissingServiceAccount"),
+    ] {
         if let (Some(node), None) = (node, &account) {
             let message = format!("`{field}` stands without `serviceAccountName`");
             let help = "add `serviceAccountName:`, or remove it";
@@ -394,12 +504,20 @@ fn inject(node: &Node<'_>, found: Found<'_, '_>) -> Option<Inject> {
     }
     let replace =
         replace.and_then(|node| choice(node, "`replaceServiceAccount`", &replaces, found));
-    let choices = [("Skip", OnMissingAccount::Skip), ("Deny", OnMissingAccount::Deny)];
+    let choices = [
+        ("Skip", OnMissingAccount::Skip),
+        ("Deny", OnMissingAccount::Deny),
+    ];
     let missing =
         missing.and_then(|node| choice(node, "`onMissingServiceAccount`", &choices, found));
     let env_from = fields.optional("envFrom").and_then(|node| {
         let items = list(node, "`envFrom`", found)?;
-        Some(items.iter().filter_map(|item| env_from(item, found)).collect())
+        Some(
+            items
+                .iter()
+                .filter_map(|item| env_from(item, found))
+                .collect(),
+        )
     });
     fields.finish(found);
     Some(Inject {
@@ -421,12 +539,19 @@ fn secret(node: &Node<'_>, found: Found<'_, '_>) -> Option<Spanned<SecretName>> 
         fields.finish(found);
         return name(node?, "a pull secret's `name`", SecretName::parse, found);
     }
-    name(node, "an entry of `imagePullSecrets`", SecretName::parse, found)
+    name(
+        node,
+        "an entry of `imagePullSecrets`",
+        SecretName::parse,
+        found,
+    )
 }
 
 fn env_from(node: &Node<'_>, found: Found<'_, '_>) -> Option<EnvFrom> {
     let mut fields = Fields::of(node, "an entry of `envFrom`", found)?;
-    let prefix = fields.optional("prefix").and_then(|node| string(node, "`prefix`", found));
+    let prefix = fields
+        .optional("prefix")
+        .and_then(|node| string(node, "`prefix`", found));
     let secret = fields.optional("secretRef");
     let config_map = fields.optional("configMapRef");
     fields.finish(found);
@@ -446,29 +571,44 @@ fn env_from(node: &Node<'_>, found: Found<'_, '_>) -> Option<EnvFrom> {
     };
     let mut fields = Fields::of(reference, "a reference of `envFrom`", found)?;
     let named = fields.required("name", found);
-    let optional = fields.optional("optional").and_then(|n| boolean(n, "`optional`", found));
+    let optional = fields
+        .optional("optional")
+        .and_then(|n| boolean(n, "`optional`", found));
     fields.finish(found);
     let named: Box<str> = match from {
-        EnvFromKind::Secret => {
-            name(named?, "`secretRef.name`", SecretName::parse, found)?.as_str().into()
-        }
-        EnvFromKind::ConfigMap => {
-            name(named?, "`configMapRef.name`", ConfigMapName::parse, found)?.as_str().into()
-        }
+        EnvFromKind::Secret => name(named?, "`secretRef.name`", SecretName::parse, found)?
+            .as_str()
+            .into(),
+        EnvFromKind::ConfigMap => name(named?, "`configMapRef.name`", ConfigMapName::parse, found)?
+            .as_str()
+            .into(),
     };
-    Some(EnvFrom { prefix: prefix.unwrap_or_default().into(), from, name: named, optional })
+    Some(EnvFrom {
+        prefix: prefix.unwrap_or_default().into(),
+        from,
+        name: named,
+        optional,
+    })
 }
 
 fn credentials(node: &Node<'_>, scope: &Scope, found: Found<'_, '_>) -> Vec<Credential> {
-    let Some(items) = list(node, "`credentials`", found) else { return Vec::new() };
+    let Some(items) = list(node, "`credentials`", found) else {
+        return Vec::new();
+    };
     if let (Scope::Namespace(namespace), false) = (scope, items.is_empty()) {
         let message = format!("a tenant's policy (namespace `{namespace}`) declares credentials");
         let help = "a tenant can only name Secrets that its namespace has; remove `credentials`";
         found.add_with_help::<()>(Code::TenantCredential, node.span, message, help);
     }
-    let credentials: Vec<Credential> =
-        items.iter().filter_map(|item| credential(item, found)).collect();
-    unique(credentials.iter().map(|c| (c.name.as_str(), c.name.span)), "credential", found);
+    let credentials: Vec<Credential> = items
+        .iter()
+        .filter_map(|item| credential(item, found))
+        .collect();
+    unique(
+        credentials.iter().map(|c| (c.name.as_str(), c.name.span)),
+        "credential",
+        found,
+    );
     credentials
 }
 
@@ -478,17 +618,30 @@ fn credential(node: &Node<'_>, found: Found<'_, '_>) -> Option<Credential> {
     let mut fields = Fields::of(node, "a credential", found)?;
     let named = fields.required("name", found);
     let named = named.and_then(|n| name(n, "a credential's `name`", SecretName::parse, found));
-    let from = fields.required("from", found).and_then(|node| credential_source(node, found));
-    let hold = fields.optional("holdPods").and_then(|node| boolean(node, "`holdPods`", found));
-    let timeout = fields.optional("holdTimeout").and_then(|node| duration(node, found));
-    let keep = fields.optional("keep").and_then(|node| boolean(node, "`keep`", found));
+    let from = fields
+        .required("from", found)
+        .and_then(|node| credential_source(node, found));
+    let hold = fields
+        .optional("holdPods")
+        .and_then(|node| boolean(node, "`holdPods`", found));
+    let timeout = fields
+        .optional("holdTimeout")
+        .and_then(|node| duration(node, found));
+    let keep = fields
+        .optional("keep")
+        .and_then(|node| boolean(node, "`keep`", found));
     let registries = fields.optional("registries").and_then(|node| {
         let items = list(node, "`registries`", found)?;
         if items.is_empty() {
             let help = "leave `registries` out to write every entry";
             found.add_with_help::<()>(Code::EmptyField, node.span, "`registries` is empty", help);
         }
-        Some(items.iter().filter_map(|item| registry(item, found)).collect::<Vec<_>>())
+        Some(
+            items
+                .iter()
+                .filter_map(|item| registry(item, found))
+                .collect::<Vec<_>>(),
+        )
     });
     fields.finish(found);
     if let (Some(CredentialSource::Exec { .. }), None) = (&from, &registries) {
@@ -512,7 +665,10 @@ fn registry(node: &Node<'_>, found: Found<'_, '_>) -> Option<Box<str>> {
     let host = text.to_ascii_lowercase();
     let parsed = crate::image::ImageRef::parse(&format!("{host}/x"))
         .ok()
-        .is_some_and(|image| image.registry() == docker_hub::canonical(&host) && host.contains('.') || image.registry() == host);
+        .is_some_and(|image| {
+            image.registry() == docker_hub::canonical(&host) && host.contains('.')
+                || image.registry() == host
+        });
     if !parsed {
         let message = format!("`{}` is no registry host", text.escape_debug());
         let help = "write `host` or `host:port`, as in `registry.example.com`";
@@ -524,8 +680,10 @@ fn registry(node: &Node<'_>, found: Found<'_, '_>) -> Option<Box<str>> {
 fn credential_source(node: &Node<'_>, found: Found<'_, '_>) -> Option<CredentialSource> {
     let mut fields = Fields::of(node, "`from`", found)?;
     let names = ["secretRef", "ecr", "gcp", "acr", "exec", "existing"];
-    let given: Vec<_> =
-        names.into_iter().filter_map(|n| fields.optional(n).map(|node| (n, node))).collect();
+    let given: Vec<_> = names
+        .into_iter()
+        .filter_map(|n| fields.optional(n).map(|node| (n, node)))
+        .collect();
     fields.finish(found);
     let (kind, body) = match given.as_slice() {
         [one] => *one,
@@ -554,7 +712,9 @@ fn credential_source(node: &Node<'_>, found: Found<'_, '_>) -> Option<Credential
             let accounts = parameters(&mut fields, "accountIds", ACCOUNT, account, found);
             let _ = fields.required("regions", found);
             let regions = parameters(&mut fields, "regions", "a region", region, found);
-            let role = fields.optional("roleArn").and_then(|n| string(n, "`roleArn`", found));
+            let role = fields
+                .optional("roleArn")
+                .and_then(|n| string(n, "`roleArn`", found));
             match (accounts, regions) {
                 (Some(accounts), Some(regions)) => Some(CredentialSource::Ecr {
                     account_ids: accounts.into_vec(),
@@ -567,7 +727,8 @@ fn credential_source(node: &Node<'_>, found: Found<'_, '_>) -> Option<Credential
         "gcp" => Some(CredentialSource::Gcp),
         "acr" => {
             let named = |text: &str| azure::is_registry_name(text).then(|| text.into());
-            let registries = parameters(&mut fields, "registries", "a registry's name", named, found);
+            let registries =
+                parameters(&mut fields, "registries", "a registry's name", named, found);
             let registries = registries.map(<[_]>::into_vec).unwrap_or_default();
             Some(CredentialSource::Acr { registries })
         }
@@ -592,11 +753,21 @@ fn exec(fields: &mut Fields<'_, '_>, found: Found<'_, '_>) -> Option<CredentialS
     });
     let args = fields.optional("args").and_then(|node| {
         let items = list(node, "`args`", found)?;
-        Some(items.iter().filter_map(|i| string(i, "an argument", found).map(Into::into)).collect())
+        Some(
+            items
+                .iter()
+                .filter_map(|i| string(i, "an argument", found).map(Into::into))
+                .collect(),
+        )
     });
     let env = fields.optional("env").and_then(|node| {
         let items = list(node, "`env`", found)?;
-        Some(items.iter().filter_map(|item| variable(item, found)).collect())
+        Some(
+            items
+                .iter()
+                .filter_map(|item| variable(item, found))
+                .collect(),
+        )
     });
     let versions = [(PROVIDER_API, PROVIDER_API)];
     let api = fields.optional("apiVersion");
@@ -611,8 +782,12 @@ fn exec(fields: &mut Fields<'_, '_>, found: Found<'_, '_>) -> Option<CredentialS
 
 fn variable(node: &Node<'_>, found: Found<'_, '_>) -> Option<(Box<str>, Box<str>)> {
     let mut fields = Fields::of(node, "an entry of `env`", found)?;
-    let name = fields.required("name", found).and_then(|n| string(n, "`name`", found));
-    let value = fields.required("value", found).and_then(|n| string(n, "`value`", found));
+    let name = fields
+        .required("name", found)
+        .and_then(|n| string(n, "`name`", found));
+    let value = fields
+        .required("value", found)
+        .and_then(|n| string(n, "`value`", found));
     fields.finish(found);
     Some((name?.into(), value?.into()))
 }
@@ -638,7 +813,9 @@ pub fn parse_duration(text: &str) -> Option<Duration> {
     while !rest.is_empty() {
         let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
         let (number, tail) = rest.split_at(digits);
-        let unit = tail.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(tail.len());
+        let unit = tail
+            .find(|c: char| c.is_ascii_digit() || c == '.')
+            .unwrap_or(tail.len());
         let (unit, tail) = tail.split_at(unit);
         let seconds = match unit {
             "ms" => 0.001,

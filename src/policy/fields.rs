@@ -21,11 +21,19 @@ pub(crate) struct Findings<'s> {
 
 impl<'s> Findings<'s> {
     pub(crate) fn new(source: &'s Arc<Source>) -> Self {
-        Self { source, list: Vec::new() }
+        Self {
+            source,
+            list: Vec::new(),
+        }
     }
 
     /// Adds a finding; the answer is what a reader gives for a value it could not take.
-    pub(crate) fn add<T>(&mut self, code: Code, span: Span, message: impl Into<String>) -> Option<T> {
+    pub(crate) fn add<T>(
+        &mut self,
+        code: Code,
+        span: Span,
+        message: impl Into<String>,
+    ) -> Option<T> {
         self.push(Diagnostic::new(code, self.source, span, message));
         None
     }
@@ -74,7 +82,12 @@ impl<'n, 't> Fields<'n, 't> {
                 findings.add_with_help::<()>(Code::DuplicateKey, entry.span, message, help);
             }
         }
-        Some(Self { entries, span: node.span, what, known: Vec::new() })
+        Some(Self {
+            entries,
+            span: node.span,
+            what,
+            known: Vec::new(),
+        })
     }
 
     /// A field that may be absent. `null` counts as absent, as everywhere in Kubernetes.
@@ -202,7 +215,10 @@ pub(crate) fn name<T>(
 ) -> Option<Spanned<T>> {
     let text = string(node, what, findings)?;
     match parse(text) {
-        Ok(value) => Some(Spanned { value, span: node.span }),
+        Ok(value) => Some(Spanned {
+            value,
+            span: node.span,
+        }),
         Err(crate::names::NameError::Empty { .. }) => {
             findings.add(Code::EmptyField, node.span, format!("{what} is empty"))
         }

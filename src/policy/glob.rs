@@ -14,8 +14,16 @@ pub(crate) fn check(glob: &str) -> Result<(), &'static str> {
     let mut rest = glob.as_bytes();
     while let Some((&first, tail)) = rest.split_first() {
         rest = match first {
-            b'\\' => tail.split_first().ok_or("`\\` at the end escapes nothing")?.1,
-            b'[' => class(tail, 0).ok_or("a `[…]` that is not closed, or is empty")?.1,
+            b'\\' => {
+                tail.split_first()
+                    .ok_or("`\\` at the end escapes nothing")?
+                    .1
+            }
+            b'[' => {
+                class(tail, 0)
+                    .ok_or("a `[…]` that is not closed, or is empty")?
+                    .1
+            }
             _ => tail,
         };
     }
@@ -204,6 +212,9 @@ mod tests {
 
     #[test]
     fn a_hostile_glob_ends_soon() {
-        assert!(!matches(&"*a".repeat(60), &"a".repeat(250).replace("aaaa", "aab")[..200]));
+        assert!(!matches(
+            &"*a".repeat(60),
+            &"a".repeat(250).replace("aaaa", "aab")[..200]
+        ));
     }
 }

@@ -1,13 +1,17 @@
 //! The policy language: text → document → table → decision.
 
+pub mod checks;
 pub mod class;
+pub mod decide;
 mod decode;
 pub mod document;
 mod fields;
 mod glob;
+mod index;
 pub mod parse;
 pub mod pattern;
 pub mod selector;
+pub mod table;
 
 pub use decode::parse_duration;
 pub use parse::{ParseOptions, Parsed, parse, parse_key};

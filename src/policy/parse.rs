@@ -58,7 +58,10 @@ pub struct ParseOptions {
 
 impl Default for ParseOptions {
     fn default() -> Self {
-        Self { own_namespace: "pullpass-system".into(), tenant_policies: false }
+        Self {
+            own_namespace: "pullpass-system".into(),
+            tenant_policies: false,
+        }
     }
 }
 
@@ -116,7 +119,10 @@ fn read_document(
         "List" | "ConfigMapList" => match root.get("items").map(|items| &items.value) {
             Some(Value::List(items)) => {
                 for item in items {
-                    let document = Document { root: item.clone(), span: document.span };
+                    let document = Document {
+                        root: item.clone(),
+                        span: document.span,
+                    };
                     read_document(source, &document, options, parsed);
                 }
             }
@@ -143,7 +149,9 @@ fn read_config_map(
     parsed: &mut Parsed,
 ) {
     let metadata = |name: &str| root.get("metadata").and_then(|m| m.get(name));
-    let label = metadata("labels").and_then(|l| l.get(POLICY_LABEL)).and_then(Node::as_str);
+    let label = metadata("labels")
+        .and_then(|l| l.get(POLICY_LABEL))
+        .and_then(Node::as_str);
     if label != Some("true") {
         parsed.foreign += 1;
         return;
@@ -181,7 +189,9 @@ fn read_config_map(
 /// Whether a ConfigMap's key holds policies by its name.
 #[must_use]
 pub fn holds_policies(key: &str) -> bool {
-    [".yaml", ".yml", ".json"].iter().any(|suffix| key.ends_with(suffix))
+    [".yaml", ".yml", ".json"]
+        .iter()
+        .any(|suffix| key.ends_with(suffix))
 }
 
 fn read_key(source: &Arc<Source>, entry: &Entry<'_>, scope: &Scope, parsed: &mut Parsed) {
@@ -203,7 +213,10 @@ pub fn parse_key(source: &Arc<Source>, scope: &Scope) -> Parsed {
     for document in &documents {
         let root = &document.root;
         let kind = root.get("kind").and_then(Node::as_str);
-        let version = root.get("apiVersion").and_then(Node::as_str).unwrap_or(API_VERSION);
+        let version = root
+            .get("apiVersion")
+            .and_then(Node::as_str)
+            .unwrap_or(API_VERSION);
         let ours = version.split('/').next() == Some(API_GROUP);
         if root.value == Value::Null {
             continue;
@@ -227,7 +240,10 @@ pub fn parse_key(source: &Arc<Source>, scope: &Scope) -> Parsed {
 /// lines; of any other string only the key's name can tell the place.
 fn embedded(source: &Arc<Source>, entry: &Entry<'_>, text: &str) -> Arc<Source> {
     let literal = matches!(entry.value.value, Value::Literal(_));
-    match literal.then(|| block_origin(source.text(), entry.value.span, text)).flatten() {
+    match literal
+        .then(|| block_origin(source.text(), entry.value.span, text))
+        .flatten()
+    {
         Some((line, indent)) => {
             let line = source.first_line() + line;
             Source::embedded(source.name(), text, line, source.indent() + indent)
@@ -239,8 +255,14 @@ fn embedded(source: &Arc<Source>, entry: &Entry<'_>, text: &str) -> Arc<Source> 
 /// Line (from 0) and indentation of a literal block's first line with content, less the lines in front
 /// of it.
 fn block_origin(file: &str, span: Span, text: &str) -> Option<(usize, usize)> {
-    let (empty, first) = text.lines().enumerate().find(|(_, l)| !l.trim().is_empty())?;
-    let start = file.get(..span.start as usize)?.rfind('\n').map_or(0, |at| at + 1);
+    let (empty, first) = text
+        .lines()
+        .enumerate()
+        .find(|(_, l)| !l.trim().is_empty())?;
+    let start = file
+        .get(..span.start as usize)?
+        .rfind('\n')
+        .map_or(0, |at| at + 1);
     let (offset, line) = file
         .get(start..)?
         .lines()

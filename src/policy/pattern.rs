@@ -79,7 +79,11 @@ impl<'a> Candidate<'a> {
         } else {
             Cow::Borrowed(docker_hub::canonical(host))
         };
-        Self { host, port, path: image.repository() }
+        Self {
+            host,
+            port,
+            path: image.repository(),
+        }
     }
 
     pub(crate) fn segments(&self) -> impl Iterator<Item = &str> {
@@ -161,7 +165,13 @@ impl Pattern {
         if text == "*" {
             let specificity = Specificity::default();
             let text = text.into();
-            return Ok(Self { text, folded: None, host_end: 1, path_start: 1, specificity });
+            return Ok(Self {
+                text,
+                folded: None,
+                host_end: 1,
+                path_start: 1,
+                specificity,
+            });
         }
         let bare = without_noise(text).0;
         let (authority, path) = bare.split_once('/').unwrap_or((&bare, ""));
@@ -173,11 +183,20 @@ impl Pattern {
         let is_glob = !is_ipv6(host) && glob::is_glob(host);
         let lower = host.to_ascii_lowercase();
         if is_glob {
-            lower.split('.').try_for_each(glob::check).map_err(PatternError::Glob)?;
+            lower
+                .split('.')
+                .try_for_each(glob::check)
+                .map_err(PatternError::Glob)?;
         }
-        path.split('/').try_for_each(glob::check).map_err(PatternError::Glob)?;
+        path.split('/')
+            .try_for_each(glob::check)
+            .map_err(PatternError::Glob)?;
 
-        let host = if is_glob { &lower } else { docker_hub::canonical(&lower) };
+        let host = if is_glob {
+            &lower
+        } else {
+            docker_hub::canonical(&lower)
+        };
         let mut folded = String::from(host);
         let host_end = short(folded.len());
         if let Some(port) = port {
@@ -194,9 +213,19 @@ impl Pattern {
         } else {
             (HostKind::Literal, 0)
         };
-        let specificity = Specificity { host: kind, host_detail, ..path_specificity(path) };
+        let specificity = Specificity {
+            host: kind,
+            host_detail,
+            ..path_specificity(path)
+        };
         let folded = (folded != text).then(|| folded.into_boxed_str());
-        Ok(Self { text: text.into(), folded, host_end, path_start, specificity })
+        Ok(Self {
+            text: text.into(),
+            folded,
+            host_end,
+            path_start,
+            specificity,
+        })
     }
 
     /// The pattern as it was written.
@@ -234,7 +263,8 @@ impl Pattern {
 
     fn path_matches(&self, image: &Candidate<'_>) -> bool {
         let mut segments = image.segments();
-        self.segments().all(|glob| segments.next().is_some_and(|s| glob::matches(glob, s)))
+        self.segments()
+            .all(|glob| segments.next().is_some_and(|s| glob::matches(glob, s)))
     }
 
     fn whole(&self) -> &str {
@@ -250,9 +280,15 @@ impl Pattern {
         self.specificity.host == HostKind::Literal
     }
 
+    pub(crate) fn is_glob_host(&self) -> bool {
+        self.specificity.host == HostKind::Glob
+    }
+
     /// The folded host, without its port.
     pub(crate) fn host(&self) -> &str {
-        self.whole().get(..usize::from(self.host_end)).unwrap_or_default()
+        self.whole()
+            .get(..usize::from(self.host_end))
+            .unwrap_or_default()
     }
 
     /// The port, when one is written.
@@ -265,7 +301,9 @@ impl Pattern {
 
     /// The path, without a slash in front.
     pub(crate) fn path(&self) -> &str {
-        self.whole().get(usize::from(self.path_start)..).unwrap_or_default()
+        self.whole()
+            .get(usize::from(self.path_start)..)
+            .unwrap_or_default()
     }
 
     pub(crate) fn segments(&self) -> impl Iterator<Item = &str> {
@@ -282,16 +320,25 @@ impl Pattern {
         let because = |why: String, help: &str| Some((why, help.to_owned()));
         let path = self.path();
         if let Some(at) = path.find([':', '@']) {
-            let kept = self.text.rfind(path.get(at..)?).and_then(|at| self.text.get(..at))?;
+            let kept = self
+                .text
+                .rfind(path.get(at..)?)
+                .and_then(|at| self.text.get(..at))?;
             return because(
                 "a pattern matches repositories, which have no tag and no digest".into(),
                 &format!("write `{kept}`"),
             );
         }
         if path.split('/').any(str::is_empty) && !path.is_empty() {
-            return because("the path has an empty segment".into(), "write one `/` between segments");
+            return because(
+                "the path has an empty segment".into(),
+                "write one `/` between segments",
+            );
         }
-        if path.split('/').any(|s| !glob::is_glob(s) && s.bytes().any(|b| b.is_ascii_uppercase())) {
+        if path
+            .split('/')
+            .any(|s| !glob::is_glob(s) && s.bytes().any(|b| b.is_ascii_uppercase()))
+        {
             return because(
                 "a repository has no upper-case letter".into(),
                 "write the path in lower case",
@@ -339,7 +386,10 @@ impl Pattern {
                 "it matches no ECR host: `*` stays within one label, the pattern has {labels} and \
                  `123456789012.dkr.ecr.us-east-1.amazonaws.com` has 6"
             );
-            (why, "write the class `ecr: {}`, with `accountIds` and `regions` as needed".into())
+            (
+                why,
+                "write the class `ecr: {}`, with `accountIds` and `regions` as needed".into(),
+            )
         })
     }
 }
@@ -366,20 +416,29 @@ pub(crate) fn path_specificity(path: &str) -> Specificity {
 /// A pattern without what says nothing, and what that was.
 pub(crate) fn without_noise(text: &str) -> (Cow<'_, str>, Vec<Noise>) {
     let mut noise = Vec::new();
-    let bare = match ["https://", "http://"].iter().find_map(|s| strip_scheme(text, s)) {
+    let bare = match ["https://", "http://"]
+        .iter()
+        .find_map(|s| strip_scheme(text, s))
+    {
         Some(rest) => {
             noise.push(Noise::Scheme);
             rest
         }
         None => text,
     };
-    let Some((host, path)) = bare.split_once('/') else { return (bare.into(), noise) };
+    let Some((host, path)) = bare.split_once('/') else {
+        return (bare.into(), noise);
+    };
     let (first, rest) = path.split_once('/').unwrap_or((path, ""));
     if first != "v1" && first != "v2" {
         return (bare.into(), noise);
     }
     noise.push(Noise::ApiVersion);
-    let joined = if rest.is_empty() { host.to_owned() } else { format!("{host}/{rest}") };
+    let joined = if rest.is_empty() {
+        host.to_owned()
+    } else {
+        format!("{host}/{rest}")
+    };
     (joined.into(), noise)
 }
 
@@ -404,10 +463,12 @@ fn split_authority(authority: &str) -> Result<(&str, Option<&str>), PatternError
 
 /// `[…]` with at least two colons is an address, not a class of characters.
 fn is_ipv6(host: &str) -> bool {
-    host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).is_some_and(|inner| {
-        inner.bytes().all(|b| b.is_ascii_hexdigit() || b == b':')
-            && inner.bytes().filter(|&b| b == b':').count() >= 2
-    })
+    host.strip_prefix('[')
+        .and_then(|h| h.strip_suffix(']'))
+        .is_some_and(|inner| {
+            inner.bytes().all(|b| b.is_ascii_hexdigit() || b == b':')
+                && inner.bytes().filter(|&b| b == b':').count() >= 2
+        })
 }
 
 /// Lengths in a pattern; the reader refuses texts that do not fit long before.

@@ -37,7 +37,8 @@ impl Selector {
     pub fn matches<'a>(&self, label: impl Fn(&str) -> Option<&'a str>) -> bool {
         self.requirements.iter().all(|requirement| {
             let value = label(&requirement.key);
-            let among = |values: &[Box<str>]| value.is_some_and(|v| values.iter().any(|w| **w == *v));
+            let among =
+                |values: &[Box<str>]| value.is_some_and(|v| values.iter().any(|w| **w == *v));
             match &requirement.test {
                 Test::In(values) => among(values),
                 Test::NotIn(values) => !among(values),
@@ -58,7 +59,9 @@ pub fn is_label_key(text: &str) -> bool {
     };
     let subdomain = |p: &str| {
         let part = |l: &str| {
-            is_word(l) && l.bytes().all(|b| !b.is_ascii_uppercase() && b != b'_' && b != b'.')
+            is_word(l)
+                && l.bytes()
+                    .all(|b| !b.is_ascii_uppercase() && b != b'_' && b != b'.')
         };
         p.len() <= 253 && p.split('.').all(part)
     };
@@ -76,7 +79,9 @@ fn is_word(text: &str) -> bool {
     let edge = |b: Option<u8>| b.is_some_and(|b| b.is_ascii_alphanumeric());
     edge(text.bytes().next())
         && edge(text.bytes().next_back())
-        && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
 }
 
 #[cfg(test)]
@@ -84,7 +89,13 @@ mod tests {
     use super::*;
 
     fn requirement(key: &str, test: Test) -> Selector {
-        Selector { requirements: [Requirement { key: key.into(), test }].into() }
+        Selector {
+            requirements: [Requirement {
+                key: key.into(),
+                test,
+            }]
+            .into(),
+        }
     }
 
     #[test]
@@ -92,19 +103,41 @@ mod tests {
         let labels = |key: &str| (key == "team").then_some("build");
         let values = |v: &[&str]| v.iter().map(|v| (*v).into()).collect::<Box<[Box<str>]>>();
         for (key, test, want, why) in [
-            ("team", Test::In(values(&["web", "build"])), true, "one of the values"),
+            (
+                "team",
+                Test::In(values(&["web", "build"])),
+                true,
+                "one of the values",
+            ),
             ("team", Test::In(values(&["web"])), false, "another value"),
             ("zone", Test::In(values(&["a"])), false, "no such label"),
-            ("team", Test::NotIn(values(&["build"])), false, "the value is excluded"),
-            ("zone", Test::NotIn(values(&["a"])), true, "NotIn holds without the label"),
+            (
+                "team",
+                Test::NotIn(values(&["build"])),
+                false,
+                "the value is excluded",
+            ),
+            (
+                "zone",
+                Test::NotIn(values(&["a"])),
+                true,
+                "NotIn holds without the label",
+            ),
             ("team", Test::Exists, true, "any value"),
             ("zone", Test::Exists, false, "no such label"),
             ("zone", Test::DoesNotExist, true, "no such label"),
             ("team", Test::DoesNotExist, false, "it is there"),
         ] {
-            assert_eq!(requirement(key, test.clone()).matches(labels), want, "{key} {test:?}: {why}");
+            assert_eq!(
+                requirement(key, test.clone()).matches(labels),
+                want,
+                "{key} {test:?}: {why}"
+            );
         }
-        assert!(Selector::default().matches(labels), "an empty selector matches everything");
+        assert!(
+            Selector::default().matches(labels),
+            "an empty selector matches everything"
+        );
     }
 
     #[test]
