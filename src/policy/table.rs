@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 use super::document::{
     Credential, EnvFrom, ImageMatch, InjectAccount, Mode, RegistryPolicy, Scope, Subject,
 };
-use super::index::{Index, MatcherId};
+use super::index::{self, Index, MatcherId};
 use super::pattern::{Candidate, Specificity};
 use super::selector::Selector;
 use crate::names::SecretName;
@@ -341,8 +341,8 @@ struct Builder {
     policies: Vec<Policy>,
     rules: Vec<Rule>,
     matchers: Vec<Matcher>,
-    cluster: Index,
-    tenants: HashMap<Arc<str>, Index>,
+    cluster: index::Builder,
+    tenants: HashMap<Arc<str>, index::Builder>,
     every_pod: Vec<RuleId>,
     credentials: HashMap<SecretName, Credential>,
     digest: Sha256,
@@ -415,8 +415,10 @@ impl Builder {
     }
 
     fn finish(mut self) -> Table {
-        self.cluster.shrink();
-        self.tenants.values_mut().for_each(Index::shrink);
+        let tenants = self.tenants.drain();
+        let tenants = tenants
+            .map(|(name, index)| (name, index.finish()))
+            .collect();
         let has_audit = self
             .policies
             .iter()
@@ -431,8 +433,8 @@ impl Builder {
             policies: self.policies.into(),
             rules: self.rules.into(),
             matchers: self.matchers.into(),
-            cluster: self.cluster,
-            tenants: self.tenants,
+            cluster: self.cluster.finish(),
+            tenants,
             every_pod: self.every_pod.into(),
             credentials: self.credentials,
             has_audit,
