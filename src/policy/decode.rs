@@ -7,7 +7,9 @@ use super::document::{
     Credential, CredentialSource, EnvFrom, EnvFromKind, ImageMatch, Inject, InjectAccount, Mode,
     OnMissingAccount, RegistryPolicy, ReplaceAccount, Rule, Scope, Spanned, Subject,
 };
-use super::fields::{Fields, Findings, boolean, choice, list, name, string, wrong_type};
+use super::fields::{
+    Fields, Findings, boolean, choice, list, name, string, unique_keys, wrong_type,
+};
 use super::parse::API_VERSION;
 use super::pattern::{Noise, Pattern, without_noise};
 use super::selector::{Requirement, Selector, Test, is_label_key, is_label_value};
@@ -192,7 +194,7 @@ fn matching(
         first = first.or(Some(node.span));
         if let Some(value) = class(kind, node, found) {
             images.push(Spanned {
-                value: ImageMatch::Class(value),
+                value: ImageMatch::Class(Box::new(value)),
                 span: node.span,
             });
         }
@@ -378,6 +380,7 @@ fn selector(node: &Node<'_>, found: Found<'_, '_>) -> Option<Selector> {
         let Value::Map(entries) = &labels.value else {
             return wrong_type(labels, "`matchLabels`", "a mapping", found);
         };
+        unique_keys(entries, "`matchLabels`", found);
         for entry in entries {
             label_key(&entry.key, entry.span, found);
             if let Some(value) = label_value(&entry.value, found) {

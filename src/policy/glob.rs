@@ -212,9 +212,7 @@ mod tests {
 
     #[test]
     fn a_hostile_glob_ends_soon() {
-        assert!(!matches(
-            &"*a".repeat(60),
-            &"a".repeat(250).replace("aaaa", "aab")[..200]
-        ));
+        let (glob, text) = ("*a".repeat(60), "aab".repeat(80));
+        assert!(!matches(&glob, &text), "the text ends in `b`");
     }
 }

@@ -135,10 +135,12 @@ pub enum Noise {
 /// A parsed pattern.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pattern {
-    /// As written.
+    /// The text as written; behind it, when it is another one, `host[:port][/path]` with the host folded.
     text: Box<str>,
-    /// `host[:port][/path]` with the host folded, when that is not the text.
-    folded: Option<Box<str>>,
+    /// Where the text as written ends.
+    written: u16,
+    /// Where `host[:port][/path]` starts: 0, or where the text ends.
+    folded: u16,
     host_end: u16,
     path_start: u16,
     specificity: Specificity,
@@ -162,18 +164,10 @@ impl Pattern {
         if text.len() > MAX_LENGTH {
             return Err(PatternError::TooLong);
         }
-        if text == "*" {
-            let specificity = Specificity::default();
-            let text = text.into();
-            return Ok(Self {
-                text,
-                folded: None,
-                host_end: 1,
-                path_start: 1,
-                specificity,
-            });
-        }
         let bare = without_noise(text).0;
+        if bare == "*" {
+            return Ok(Self::build(text, &bare, (1, 1), Specificity::default()));
+        }
         let (authority, path) = bare.split_once('/').unwrap_or((&bare, ""));
         let path = path.strip_suffix('/').unwrap_or(path);
         let (host, port) = split_authority(authority)?;
@@ -198,12 +192,12 @@ impl Pattern {
             docker_hub::canonical(&lower)
         };
         let mut folded = String::from(host);
-        let host_end = short(folded.len());
+        let host_end = folded.len();
         if let Some(port) = port {
             folded.push(':');
             folded.push_str(port);
         }
-        let path_start = short(folded.len() + usize::from(!path.is_empty()));
+        let path_start = folded.len() + usize::from(!path.is_empty());
         if !path.is_empty() {
             folded.push('/');
             folded.push_str(path);
@@ -218,20 +212,36 @@ impl Pattern {
             host_detail,
             ..path_specificity(path)
         };
-        let folded = (folded != text).then(|| folded.into_boxed_str());
-        Ok(Self {
-            text: text.into(),
-            folded,
-            host_end,
-            path_start,
+        Ok(Self::build(
+            text,
+            &folded,
+            (host_end, path_start),
             specificity,
-        })
+        ))
+    }
+
+    fn build(text: &str, folded: &str, places: (usize, usize), specificity: Specificity) -> Self {
+        let (host_end, path_start) = places;
+        let (whole, start) = if text == folded {
+            (text.into(), 0)
+        } else {
+            ([text, folded].concat().into(), text.len())
+        };
+        Self {
+            text: whole,
+            written: short(text.len()),
+            folded: short(start),
+            host_end: short(host_end),
+            path_start: short(path_start),
+            specificity,
+        }
     }
 
     /// The pattern as it was written.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        &self.text
+        let end = usize::from(self.written);
+        self.text.get(..end).unwrap_or_default()
     }
 
     /// How specific the match is, when the pattern matches the image.
@@ -268,7 +278,8 @@ impl Pattern {
     }
 
     fn whole(&self) -> &str {
-        self.folded.as_deref().unwrap_or(&self.text)
+        let start = usize::from(self.folded);
+        self.text.get(start..).unwrap_or_default()
     }
 
     /// Whether this is the single pattern `*`.
@@ -320,10 +331,8 @@ impl Pattern {
         let because = |why: String, help: &str| Some((why, help.to_owned()));
         let path = self.path();
         if let Some(at) = path.find([':', '@']) {
-            let kept = self
-                .text
-                .rfind(path.get(at..)?)
-                .and_then(|at| self.text.get(..at))?;
+            let text = self.as_str();
+            let kept = text.rfind(path.get(at..)?).and_then(|at| text.get(..at))?;
             return because(
                 "a pattern matches repositories, which have no tag and no digest".into(),
                 &format!("write `{kept}`"),
@@ -396,7 +405,7 @@ impl Pattern {
 
 impl fmt::Display for Pattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text)
+        f.write_str(self.as_str())
     }
 }
 

@@ -91,7 +91,7 @@ fn class_covers(cover: &ImageMatch, pattern: &Pattern) -> bool {
         return false;
     }
     let labels: Vec<&str> = pattern.host().split('.').collect();
-    match class {
+    match &**class {
         Class::Ecr {
             account_ids: None,
             regions: None,
