@@ -1,5 +1,6 @@
 //! pullpass: which pull secret and which service account a Pod's images need.
 
+pub mod admission;
 pub mod diagnostic;
 pub mod hosts;
 pub mod image;
