@@ -50,3 +50,5 @@ pub mod objects;
 pub mod snapshot;
 
 pub mod admission;
+
+pub mod manifest;
