@@ -11,6 +11,8 @@ mod glob;
 mod index;
 pub mod parse;
 pub mod pattern;
+#[cfg(feature = "cli")]
+pub mod schema;
 pub mod selector;
 pub mod table;
 
