@@ -14,9 +14,6 @@ use crate::policy::table::Table;
 pub const INJECT_LABEL: &str = "pullpass.dev/inject";
 /// The label that every namespace has.
 const NAME_LABEL: &str = "kubernetes.io/metadata.name";
-/// The annotation of a mirror Pod, which the kubelet makes for a static one.
-pub const MIRROR_ANNOTATION: &str = "kubernetes.io/config.mirror";
-
 /// Everything that a decision reads.
 #[derive(Debug)]
 pub struct Snapshot {
@@ -57,9 +54,9 @@ impl Namespaces {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Account {
     /// Names in `imagePullSecrets`.
-    pub image_pull_secrets: Box<[Box<str>]>,
+    pub image_pull_secrets: Vec<Box<str>>,
     /// Names in `secrets`.
-    pub secrets: Box<[Box<str>]>,
+    pub secrets: Vec<Box<str>>,
     /// `automountServiceAccountToken`.
     pub automount: Option<bool>,
     /// Whether `kubernetes.io/enforce-mountable-secrets` says true.
