@@ -453,16 +453,16 @@ fn expression(node: &Node<'_>, found: Found<'_, '_>) -> Option<Requirement> {
         )
     });
     fields.finish(found);
-    let none = values.is_none() || words.as_ref().is_some_and(|words| words.is_empty());
+    let empty = values.is_none() || words.as_ref().is_some_and(|words| words.is_empty());
     let test = match operator? {
-        Operator::In | Operator::NotIn if none => {
+        Operator::In | Operator::NotIn if empty => {
             let help = "add `values: [...]`";
             let message = "`In` and `NotIn` need at least one value";
             return found.add_with_help(Code::BadSelector, node.span, message, help);
         }
         Operator::In => Test::In(words?),
         Operator::NotIn => Test::NotIn(words?),
-        Operator::Exists | Operator::DoesNotExist if !none => {
+        Operator::Exists | Operator::DoesNotExist if !empty => {
             let message = "`Exists` and `DoesNotExist` take no values";
             return found.add_with_help(Code::BadSelector, node.span, message, "remove `values`");
         }
@@ -682,8 +682,8 @@ fn registry(node: &Node<'_>, found: Found<'_, '_>) -> Option<Box<str>> {
 
 fn credential_source(node: &Node<'_>, found: Found<'_, '_>) -> Option<CredentialSource> {
     let mut fields = Fields::of(node, "`from`", found)?;
-    let names = ["secretRef", "ecr", "gcp", "acr", "exec", "existing"];
-    let given: Vec<_> = names
+    let sources = ["secretRef", "ecr", "gcp", "acr", "exec", "existing"];
+    let given: Vec<_> = sources
         .into_iter()
         .filter_map(|n| fields.optional(n).map(|node| (n, node)))
         .collect();
@@ -691,7 +691,7 @@ fn credential_source(node: &Node<'_>, found: Found<'_, '_>) -> Option<Credential
     let (kind, body) = match given.as_slice() {
         [one] => *one,
         [] => {
-            let help = format!("add one of `{}`", names.join("`, `"));
+            let help = format!("add one of `{}`", sources.join("`, `"));
             let message = "`from` names no source";
             return found.add_with_help(Code::MissingField, node.span, message, help);
         }

@@ -11,7 +11,7 @@ use crate::diagnostic::{Code, Diagnostic, Source, Span};
 use crate::yaml::{Entry, Node, Value};
 
 /// A text with more mistakes than this has been understood; the memory for them is bounded.
-const MAX_FINDINGS: usize = 10_000;
+pub(crate) const MAX_FINDINGS: usize = 10_000;
 
 /// The findings of one text.
 pub(crate) struct Findings<'s> {
@@ -54,10 +54,22 @@ impl<'s> Findings<'s> {
         self.list.len() >= MAX_FINDINGS
     }
 
-    pub(crate) fn push(&mut self, finding: Diagnostic) {
+    pub(crate) fn push(&mut self, mut finding: Diagnostic) {
         if !self.is_full() {
+            shorten(&mut finding.message);
+            finding.help.as_mut().into_iter().for_each(shorten);
             self.list.push(finding);
         }
+    }
+}
+
+/// Cuts a text that quotes a value of megabytes.
+fn shorten(text: &mut String) {
+    const MOST: usize = 1_000;
+    if text.len() > MOST {
+        let end = (0..=MOST).rev().find(|&at| text.is_char_boundary(at));
+        text.truncate(end.unwrap_or_default());
+        text.push('…');
     }
 }
 
@@ -81,6 +93,9 @@ impl Known {
     const MOST: usize = 12;
 
     fn add(&mut self, name: &'static str) {
+        if self.names().contains(&name) {
+            return;
+        }
         if let Some(free) = self.names.get_mut(self.count) {
             *free = name;
             self.count += 1;

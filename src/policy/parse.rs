@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::decode;
 use super::document::{RegistryPolicy, Scope};
-use super::fields::Findings;
+use super::fields::{Findings, MAX_FINDINGS};
 use crate::diagnostic::{Code, Diagnostic, Place, Source, Span};
 use crate::yaml::{self, Document, Entry, Node, Value};
 
@@ -106,13 +106,7 @@ fn read_document(
 ) {
     let root = &document.root;
     let field = |name: &str| root.get(name).and_then(Node::as_str).unwrap_or_default();
-    let group = field("apiVersion").split('/').next().unwrap_or_default();
     match field("kind") {
-        "RegistryPolicy" if group == API_GROUP || root.get("apiVersion").is_none() => {
-            let mut findings = Findings::new(source);
-            let policy = decode::policy(root, document.span, Scope::Cluster, &mut findings);
-            finish(policy, findings, parsed);
-        }
         "ConfigMap" if field("apiVersion") == "v1" => {
             read_config_map(source, root, options, parsed);
         }
@@ -128,8 +122,60 @@ fn read_document(
             }
             _ => parsed.foreign += 1,
         },
-        _ if root.value == Value::Null => {}
-        _ => parsed.foreign += 1,
+        _ => read_policy(source, document, &Scope::Cluster, parsed),
+    }
+}
+
+/// Reads a document that may be a policy.
+fn read_policy(
+    source: &Arc<Source>,
+    document: &Document<'_>,
+    scope: &Scope,
+    parsed: &mut Parsed,
+) {
+    let root = &document.root;
+    if root.value == Value::Null {
+        return;
+    }
+    let mut findings = Findings::new(source);
+    match kind_of(root, &mut findings) {
+        Kind::Policy => {
+            let policy = decode::policy(root, document.span, scope.clone(), &mut findings);
+            finish(policy, findings, parsed);
+        }
+        Kind::Foreign => parsed.foreign += 1,
+        Kind::Unknown => finish(None, findings, parsed),
+    }
+}
+
+enum Kind {
+    Policy,
+    Foreign,
+    /// Of pullpass's API group, but no kind that there is.
+    Unknown,
+}
+
+fn kind_of(root: &Node<'_>, findings: &mut Findings<'_>) -> Kind {
+    let version = root.get("apiVersion").and_then(Node::as_str);
+    let ours = version.map(|version| version.split('/').next() == Some(API_GROUP));
+    let kind = root.get("kind");
+    match (kind.and_then(Node::as_str), ours) {
+        // Without a readable apiVersion it is taken for a policy, which is then told so.
+        (Some("RegistryPolicy"), Some(true) | None) => Kind::Policy,
+        (Some("PolicyTest"), Some(true)) | (_, Some(false) | None) => Kind::Foreign,
+        (Some(other), Some(true)) => {
+            let message = format!("`{API_GROUP}` has no kind `{}`", other.escape_debug());
+            let help = "write `kind: RegistryPolicy`";
+            let span = kind.map_or(root.span, |kind| kind.span);
+            findings.add_with_help::<()>(Code::BadValue, span, message, help);
+            Kind::Unknown
+        }
+        (None, Some(true)) => {
+            let message = format!("a document of `{API_GROUP}` has no `kind`");
+            let help = "add `kind: RegistryPolicy`";
+            findings.add_with_help::<()>(Code::MissingField, root.span, message, help);
+            Kind::Unknown
+        }
     }
 }
 
@@ -139,7 +185,9 @@ fn finish(policy: Option<RegistryPolicy>, findings: Findings<'_>, parsed: &mut P
         Some(policy) if !bad => parsed.policies.push(policy),
         _ => parsed.rejected += 1,
     }
-    parsed.diagnostics.extend(findings.list);
+    let room = MAX_FINDINGS.saturating_sub(parsed.diagnostics.len());
+    let findings = findings.list.into_iter().take(room);
+    parsed.diagnostics.extend(findings);
 }
 
 fn read_config_map(
@@ -157,7 +205,7 @@ fn read_config_map(
         return;
     }
     let namespace = metadata("namespace").and_then(Node::as_str);
-    let scope = match namespace {
+    let scope = match namespace.filter(|namespace| !namespace.is_empty()) {
         Some(namespace) if *namespace != *options.own_namespace => {
             if !options.tenant_policies {
                 parsed.foreign += 1;
@@ -211,23 +259,7 @@ pub fn parse_key(source: &Arc<Source>, scope: &Scope) -> Parsed {
     let (documents, broken) = yaml::read(source);
     let mut parsed = Parsed::default();
     for document in &documents {
-        let root = &document.root;
-        let kind = root.get("kind").and_then(Node::as_str);
-        let version = root
-            .get("apiVersion")
-            .and_then(Node::as_str)
-            .unwrap_or(API_VERSION);
-        let ours = version.split('/').next() == Some(API_GROUP);
-        if root.value == Value::Null {
-            continue;
-        }
-        if ours && kind == Some("RegistryPolicy") {
-            let mut findings = Findings::new(source);
-            let policy = decode::policy(root, document.span, scope.clone(), &mut findings);
-            finish(policy, findings, &mut parsed);
-        } else {
-            parsed.foreign += 1;
-        }
+        read_policy(source, document, scope, &mut parsed);
     }
     if let Some(broken) = broken {
         parsed.rejected += 1;

@@ -169,7 +169,11 @@ impl Pattern {
             return Ok(Self::build(text, &bare, (1, 1), Specificity::default()));
         }
         let (authority, path) = bare.split_once('/').unwrap_or((&bare, ""));
-        let path = path.strip_suffix('/').unwrap_or(path);
+        // One slash at the end says nothing; of two the first ends an empty segment.
+        let path = match path.strip_suffix('/') {
+            Some(shorter) if !shorter.is_empty() => shorter,
+            _ => path,
+        };
         let (host, port) = split_authority(authority)?;
         if host.is_empty() {
             return Err(PatternError::NoHost);
@@ -344,40 +348,45 @@ impl Pattern {
                 "write one `/` between segments",
             );
         }
-        if path
-            .split('/')
-            .any(|s| !glob::is_glob(s) && s.bytes().any(|b| b.is_ascii_uppercase()))
-        {
+        let literals = glob::literals(path);
+        if literals.iter().any(u8::is_ascii_uppercase) {
             return because(
                 "a repository has no upper-case letter".into(),
                 "write the path in lower case",
             );
         }
-        if self.is_literal_host() && self.port().is_none() && !host.contains('.') {
-            if host != "localhost" && !is_ipv6(host) {
-                return because(
-                    format!("`{host}` is no registry's host: it has no dot and no port"),
-                    &format!("for a Docker Hub image write `docker.io/{}`", self.whole()),
-                );
-            }
+        let in_path = |b: &u8| b.is_ascii_alphanumeric() || b"._-/".contains(b);
+        if !literals.iter().all(in_path) {
+            return because(
+                "a repository has letters, digits, `.`, `_`, `-` and `/` alone".into(),
+                "remove the other characters",
+            );
         }
         if self.port().is_some_and(|port| port.parse::<u16>().is_err()) {
             return because("a port is at most 65535".into(), "correct the port");
         }
+        if is_ipv6(host) {
+            return None;
+        }
+        if self.port().is_none() && !host.contains('.') && !glob::matches(host, "localhost") {
+            return because(
+                format!("`{host}` is no registry's host: it has no dot and no port"),
+                &format!("for a Docker Hub image write `docker.io/{}`", self.whole()),
+            );
+        }
         if host.split('.').any(str::is_empty) {
             return because("the host has an empty label".into(), "remove the extra dot");
         }
-        let allowed = |b: u8| b.is_ascii_alphanumeric() || b == b'-';
-        if self.is_literal_host() && !is_ipv6(host) {
-            if let Some(label) = host
-                .split('.')
-                .find(|l| !l.bytes().all(allowed) || l.starts_with('-') || l.ends_with('-'))
-            {
-                return because(
-                    format!("`{label}` is no label of a host"),
-                    "a label has letters, digits and dashes, and no dash at its ends",
-                );
-            }
+        let in_label = |b: &u8| b.is_ascii_alphanumeric() || *b == b'-';
+        let bad = |label: &&str| {
+            let dash = !glob::is_glob(label) && (label.starts_with('-') || label.ends_with('-'));
+            dash || !glob::literals(label).iter().all(in_label)
+        };
+        if let Some(label) = host.split('.').find(bad) {
+            return because(
+                format!("`{label}` is no label of a host"),
+                "a label has letters, digits and dashes, and no dash at its ends",
+            );
         }
         self.misses_ecr()
     }
@@ -385,20 +394,18 @@ impl Pattern {
     /// `*.amazonaws.com` is the commonest pattern that means ECR and never matches it.
     fn misses_ecr(&self) -> Option<(String, String)> {
         let labels = self.host().split('.').count();
-        let wanted = match self.host() {
-            host if host.ends_with(".amazonaws.com") => 6,
-            host if host.ends_with(".amazonaws.com.cn") => 7,
+        let (wanted, example) = match self.host() {
+            host if host.ends_with(".amazonaws.com") => (6, "us-east-1.amazonaws.com"),
+            host if host.ends_with(".amazonaws.com.cn") => (7, "cn-north-1.amazonaws.com.cn"),
             _ => return None,
         };
         (self.specificity.host == HostKind::Glob && labels != wanted).then(|| {
             let why = format!(
                 "it matches no ECR host: `*` stays within one label, the pattern has {labels} and \
-                 `123456789012.dkr.ecr.us-east-1.amazonaws.com` has 6"
+                 `123456789012.dkr.ecr.{example}` has {wanted}"
             );
-            (
-                why,
-                "write the class `ecr: {}`, with `accountIds` and `regions` as needed".into(),
-            )
+            let help = "write the class `ecr: {}`, with `accountIds` and `regions` as needed";
+            (why, help.into())
         })
     }
 }
