@@ -31,7 +31,12 @@ impl Source {
         first_line: usize,
         indent: usize,
     ) -> Arc<Self> {
-        Arc::new(Self { name: name.into(), text: text.into(), first_line, indent })
+        Arc::new(Self {
+            name: name.into(),
+            text: text.into(),
+            first_line,
+            indent,
+        })
     }
 
     /// The name that messages use: a path, `-`, or `ConfigMap namespace/name key`.
@@ -64,8 +69,16 @@ impl Source {
         let offset = (offset as usize).min(self.text.len());
         let before = self.text.get(..offset).unwrap_or(&self.text);
         let line = before.bytes().filter(|&b| b == b'\n').count();
-        let column = before.rsplit('\n').next().unwrap_or_default().chars().count();
-        Location { line: self.first_line + line, column: self.indent + column + 1 }
+        let column = before
+            .rsplit('\n')
+            .next()
+            .unwrap_or_default()
+            .chars()
+            .count();
+        Location {
+            line: self.first_line + line,
+            column: self.indent + column + 1,
+        }
     }
 }
 
@@ -91,7 +104,8 @@ impl Span {
     /// The part of `text` that the span covers, or nothing when it lies outside.
     #[must_use]
     pub fn of(self, text: &str) -> &str {
-        text.get(self.start as usize..self.end as usize).unwrap_or_default()
+        text.get(self.start as usize..self.end as usize)
+            .unwrap_or_default()
     }
 }
 
@@ -284,7 +298,10 @@ impl Diagnostic {
     pub fn new(code: Code, source: &Arc<Source>, span: Span, message: impl Into<String>) -> Self {
         Self {
             code,
-            place: Some(Place { source: Arc::clone(source), span }),
+            place: Some(Place {
+                source: Arc::clone(source),
+                span,
+            }),
             message: message.into(),
             help: None,
             related: None,
@@ -341,7 +358,12 @@ mod tests {
     fn a_code_is_unique_and_survives_print_and_parse() {
         for (i, code) in Code::ALL.iter().enumerate() {
             assert_eq!(code.as_str().parse::<Code>().unwrap(), *code);
-            assert!(Code::ALL[..i].iter().all(|other| other.as_str() < code.as_str()), "{code}");
+            assert!(
+                Code::ALL[..i]
+                    .iter()
+                    .all(|other| other.as_str() < code.as_str()),
+                "{code}"
+            );
         }
         assert!("PP999".parse::<Code>().is_err());
     }

@@ -66,7 +66,11 @@ impl<'t> Node<'t> {
     #[must_use]
     pub fn get(&self, key: &str) -> Option<&Self> {
         match &self.value {
-            Value::Map(entries) => entries.iter().rev().find(|e| e.key == key).map(|e| &e.value),
+            Value::Map(entries) => entries
+                .iter()
+                .rev()
+                .find(|e| e.key == key)
+                .map(|e| &e.value),
             _ => None,
         }
     }
@@ -102,9 +106,10 @@ impl<'t> Node<'t> {
             Value::Number(n) => serde_json::Value::Number(n.clone()),
             Value::String(s) | Value::Literal(s) => serde_json::Value::String(s.to_string()),
             Value::List(items) => items.iter().map(Self::to_json).collect(),
-            Value::Map(entries) => {
-                entries.iter().map(|e| (e.key.to_string(), e.value.to_json())).collect()
-            }
+            Value::Map(entries) => entries
+                .iter()
+                .map(|e| (e.key.to_string(), e.value.to_json()))
+                .collect(),
         }
     }
 }
@@ -133,14 +138,20 @@ pub struct Document<'t> {
 pub fn read(source: &Arc<Source>) -> (Vec<Document<'_>>, Option<Diagnostic>) {
     let text = source.text();
     if text.len() > MAX_BYTES {
-        let message = format!("the input has {} bytes, and {MAX_BYTES} are the most", text.len());
+        let message = format!(
+            "the input has {} bytes, and {MAX_BYTES} are the most",
+            text.len()
+        );
         let error = Diagnostic::new(Code::TooLarge, source, Span::default(), message)
             .help("split it into several files");
         return (Vec::new(), Some(error));
     }
     let mut documents = Vec::new();
     let mut builder = Builder::default();
-    let error = builder.run(text, &mut documents).err().map(|stop| stop.diagnostic(source));
+    let error = builder
+        .run(text, &mut documents)
+        .err()
+        .map(|stop| stop.diagnostic(source));
     (documents, error)
 }
 
@@ -154,15 +165,26 @@ struct Stop {
 
 impl Stop {
     fn too_large(span: Span, message: impl Into<String>) -> Self {
-        Self { code: Code::TooLarge, at: span.start, message: message.into(), help: None }
+        Self {
+            code: Code::TooLarge,
+            at: span.start,
+            message: message.into(),
+            help: None,
+        }
     }
 
     fn diagnostic(self, source: &Arc<Source>) -> Diagnostic {
         let text = source.text();
         let start = (self.at as usize).min(text.len());
         // The scanner stops behind what it could not take: show at least one character.
-        let width = text.get(start..).and_then(|t| t.chars().next()).map_or(0, char::len_utf8);
-        let span = Span { start: offset(start), end: offset(start + width) };
+        let width = text
+            .get(start..)
+            .and_then(|t| t.chars().next())
+            .map_or(0, char::len_utf8);
+        let span = Span {
+            start: offset(start),
+            end: offset(start + width),
+        };
         let diagnostic = Diagnostic::new(self.code, source, span, self.message);
         match self.help {
             Some(help) => diagnostic.help(help),
@@ -206,7 +228,10 @@ impl<'t> Builder<'t> {
         let (mut started, mut ended) = (0, 0);
         for event in Parser::new_from_str_with_options(text, options) {
             let (event, span) = event.map_err(|error| broken(&error))?;
-            let span = Span { start: position(&span.start), end: position(&span.end) };
+            let span = Span {
+                start: position(&span.start),
+                end: position(&span.end),
+            };
             let done = match event {
                 Event::DocumentStart(explicit, _) => {
                     self.anchors.clear();
@@ -240,9 +265,13 @@ impl<'t> Builder<'t> {
                     None
                 }
                 Event::SequenceEnd | Event::MappingEnd => match self.open.pop() {
-                    Some((Open::List(items), span, anchor)) => {
-                        self.close(Node { span, value: Value::List(items) }, anchor)?
-                    }
+                    Some((Open::List(items), span, anchor)) => self.close(
+                        Node {
+                            span,
+                            value: Value::List(items),
+                        },
+                        anchor,
+                    )?,
                     Some((Open::Map(entries, _), span, anchor)) => {
                         let value = Value::Map(merge(entries));
                         self.close(Node { span, value }, anchor)?
@@ -256,7 +285,13 @@ impl<'t> Builder<'t> {
                 _ => None,
             };
             if let Some(root) = done {
-                documents.push(Document { root, span: Span { start: started, end: span.end } });
+                documents.push(Document {
+                    root,
+                    span: Span {
+                        start: started,
+                        end: span.end,
+                    },
+                });
             }
         }
         Ok(())
@@ -269,7 +304,10 @@ impl<'t> Builder<'t> {
     /// Opens a collection, unless it stands too deep.
     fn descend(&mut self, open: Open<'t>, span: Span, anchor: usize) -> Result<(), Stop> {
         if self.open.len() >= MAX_DEPTH {
-            return Err(Stop::too_large(span, format!("nested deeper than {MAX_DEPTH} levels")));
+            return Err(Stop::too_large(
+                span,
+                format!("nested deeper than {MAX_DEPTH} levels"),
+            ));
         }
         self.open.push((open, span, anchor));
         Ok(())
@@ -292,7 +330,11 @@ impl<'t> Builder<'t> {
             Some((Open::List(items), ..)) => items.push(node),
             Some((Open::Map(entries, key), ..)) => match key.take() {
                 None => *key = Some(as_key(node)),
-                Some((key, span)) => entries.push(Entry { key, span, value: node }),
+                Some((key, span)) => entries.push(Entry {
+                    key,
+                    span,
+                    value: node,
+                }),
             },
         }
         Ok(None)
@@ -301,9 +343,18 @@ impl<'t> Builder<'t> {
     /// The node that an alias stands for. An anchor that is not finished refers to itself.
     fn repeat(&mut self, id: usize, span: Span) -> Result<Node<'t>, Stop> {
         let Some((node, weight)) = self.anchors.get(&id) else {
-            return Err(Stop::too_large(span, "an alias inside the value that it stands for"));
+            return Err(Stop::too_large(
+                span,
+                "an alias inside the value that it stands for",
+            ));
         };
-        let (node, weight) = (Node { span, value: node.value.clone() }, *weight);
+        let (node, weight) = (
+            Node {
+                span,
+                value: node.value.clone(),
+            },
+            *weight,
+        );
         self.nodes += weight;
         self.count_aliased(weight, span)?;
         Ok(node)
@@ -326,7 +377,11 @@ fn broken(error: &granit_parser::ScanError) -> Stop {
     Stop {
         code: if deep { Code::TooLarge } else { Code::Syntax },
         at: position(error.marker()),
-        message: if deep { format!("nested deeper than {MAX_DEPTH} levels") } else { message },
+        message: if deep {
+            format!("nested deeper than {MAX_DEPTH} levels")
+        } else {
+            message
+        },
         help: None,
     }
 }
@@ -355,13 +410,16 @@ fn merge(mut entries: Vec<Entry<'_>>) -> Vec<Entry<'_>> {
     if !entries.iter().any(|e| e.key == "<<") {
         return entries;
     }
-    let (merged, mut own): (Vec<_>, Vec<_>) = entries.drain(..).partition(|e| {
-        e.key == "<<" && matches!(e.value.value, Value::Map(_) | Value::List(_))
-    });
+    let (merged, mut own): (Vec<_>, Vec<_>) = entries
+        .drain(..)
+        .partition(|e| e.key == "<<" && matches!(e.value.value, Value::Map(_) | Value::List(_)));
     for entry in merged {
         let maps = match entry.value.value {
             Value::List(items) => items,
-            value => vec![Node { span: entry.span, value }],
+            value => vec![Node {
+                span: entry.span,
+                value,
+            }],
         };
         for map in maps {
             if let Value::Map(inherited) = map.value {
@@ -407,8 +465,11 @@ fn number(text: &str) -> Option<Number> {
     if !(first.is_ascii_digit() || matches!(first, b'+' | b'-' | b'.')) {
         return None;
     }
-    let clean: Cow<'_, str> =
-        if text.contains('_') { text.replace('_', "").into() } else { text.into() };
+    let clean: Cow<'_, str> = if text.contains('_') {
+        text.replace('_', "").into()
+    } else {
+        text.into()
+    };
     let (negative, digits) = match clean.strip_prefix('-') {
         Some(rest) => (true, rest),
         None => (false, clean.strip_prefix('+').unwrap_or(&clean)),
@@ -418,7 +479,11 @@ fn number(text: &str) -> Option<Number> {
             return None;
         }
         let value = u64::from_str_radix(digits, radix).ok()?;
-        if negative { i64::try_from(value).ok().map(|v| Number::from(-v)) } else { Some(value.into()) }
+        if negative {
+            i64::try_from(value).ok().map(|v| Number::from(-v))
+        } else {
+            Some(value.into())
+        }
     };
     if let Some((prefix, rest)) = digits.split_at_checked(2) {
         match prefix {
@@ -438,9 +503,15 @@ fn number(text: &str) -> Option<Number> {
             return Some(decimal);
         }
     }
-    let float = digits.bytes().all(|b| b.is_ascii_digit() || matches!(b, b'.' | b'e' | b'E' | b'+' | b'-'))
+    let float = digits
+        .bytes()
+        .all(|b| b.is_ascii_digit() || matches!(b, b'.' | b'e' | b'E' | b'+' | b'-'))
         && digits.bytes().any(|b| b.is_ascii_digit());
-    if float { clean.parse::<f64>().ok().and_then(Number::from_f64) } else { None }
+    if float {
+        clean.parse::<f64>().ok().and_then(Number::from_f64)
+    } else {
+        None
+    }
 }
 
 #[cfg(test)]
@@ -491,7 +562,10 @@ mod tests {
     fn json_reads_as_yaml_also_with_long_strings() {
         let long = "x".repeat(100_000);
         let text = format!("{{\"a\": [\"{long}\", {{\"{long}\": 1}}], \"b\": \"t\\tn\\u0041\"}}");
-        assert_eq!(json_of(&text), serde_json::from_str::<serde_json::Value>(&text).unwrap());
+        assert_eq!(
+            json_of(&text),
+            serde_json::from_str::<serde_json::Value>(&text).unwrap()
+        );
     }
 
     #[test]
@@ -506,7 +580,9 @@ mod tests {
     #[test]
     fn hostile_texts_are_one_error_soon() {
         let deep_flow = "[".repeat(100_000);
-        let deep_block = (0..2000).map(|i| " ".repeat(i) + "a:\n").collect::<String>();
+        let deep_block = (0..2000)
+            .map(|i| " ".repeat(i) + "a:\n")
+            .collect::<String>();
         let mut bomb = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
         for i in 1..12 {
             let line = vec![format!("*a{}", i - 1); 10].join(", ");
