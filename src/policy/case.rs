@@ -108,12 +108,12 @@ type Found<'a, 's> = &'a mut Findings<'s>;
 
 fn policy_test(root: &Node<'_>, found: Found<'_, '_>) -> Option<PolicyTest> {
     let mut fields = Fields::of(root, "a PolicyTest", found)?;
-    if let Some(node) = fields.required("apiVersion", found) {
-        if string(node, "`apiVersion`", found).is_some_and(|version| version != API_VERSION) {
-            let help = format!("write `apiVersion: {API_VERSION}`");
-            let message = "this version of PolicyTest is not known here";
-            found.add_with_help::<()>(Code::UnknownVersion, node.span, message, help);
-        }
+    if let Some(node) = fields.required("apiVersion", found)
+        && string(node, "`apiVersion`", found).is_some_and(|version| version != API_VERSION)
+    {
+        let help = format!("write `apiVersion: {API_VERSION}`");
+        let message = "this version of PolicyTest is not known here";
+        found.add_with_help::<()>(Code::UnknownVersion, node.span, message, help);
     }
     let _ = fields.optional("kind");
     let name = fields
