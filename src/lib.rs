@@ -52,3 +52,6 @@ pub mod snapshot;
 pub mod admission;
 
 pub mod manifest;
+
+#[cfg(feature = "cli")]
+pub mod cli;

@@ -1,5 +1,6 @@
 //! The policy language: text → document → table → decision.
 
+pub mod case;
 pub mod checks;
 pub mod class;
 pub mod decide;
@@ -10,6 +11,8 @@ mod glob;
 mod index;
 pub mod parse;
 pub mod pattern;
+#[cfg(feature = "cli")]
+pub mod schema;
 pub mod selector;
 pub mod table;
 

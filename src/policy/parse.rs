@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::decode;
 use super::document::{RegistryPolicy, Scope};
 use super::fields::Findings;
-use crate::diagnostic::{Code, Diagnostic, Source, Span};
+use crate::diagnostic::{Code, Diagnostic, Place, Source, Span};
 use crate::yaml::{self, Document, Entry, Node, Value};
 
 /// The label that makes a ConfigMap hold policies.
@@ -241,20 +241,27 @@ pub fn parse_key(source: &Arc<Source>, scope: &Scope) -> Parsed {
 fn embedded(source: &Arc<Source>, entry: &Entry<'_>, text: &str) -> Arc<Source> {
     let literal = matches!(entry.value.value, Value::Literal(_));
     match literal
-        .then(|| block_origin(source.text(), entry.value.span, text))
+        .then(|| block_origin(source, entry.value.span, text))
         .flatten()
     {
         Some((line, indent)) => {
-            let line = source.first_line() + line;
             Source::embedded(source.name(), text, line, source.indent() + indent)
         }
-        None => Source::new(format!("{} key {}", source.name(), entry.key), text),
+        None => {
+            let holder = Place {
+                source: Arc::clone(source),
+                span: entry.span,
+            };
+            let name = format!("{} key {}", source.name(), entry.key);
+            Source::within(holder, name, text)
+        }
     }
 }
 
-/// Line (from 0) and indentation of a literal block's first line with content, less the lines in front
-/// of it.
-fn block_origin(file: &str, span: Span, text: &str) -> Option<(usize, usize)> {
+/// Line (of the file) and indentation of a literal block's first line with content, less the lines in
+/// front of it.
+fn block_origin(source: &Source, span: Span, text: &str) -> Option<(usize, usize)> {
+    let file = source.text();
     let (empty, first) = text
         .lines()
         .enumerate()
@@ -270,6 +277,6 @@ fn block_origin(file: &str, span: Span, text: &str) -> Option<(usize, usize)> {
         .take(empty + 3)
         .find(|(_, line)| line.ends_with(first) && line.trim_start() == first.trim_start())?;
     let indent = line.len() - first.len();
-    let before = file.get(..start)?.bytes().filter(|&b| b == b'\n').count();
+    let before = source.locate(u32::try_from(start).ok()?).line;
     Some((before + offset - empty.min(offset), indent))
 }
