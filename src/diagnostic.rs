@@ -44,11 +44,7 @@ impl Source {
     }
 
     /// A text that another text holds in a form whose lines are not its own: a quoted string.
-    pub fn within(
-        origin: Place,
-        name: impl Into<String>,
-        text: impl Into<String>,
-    ) -> Arc<Self> {
+    pub fn within(origin: Place, name: impl Into<String>, text: impl Into<String>) -> Arc<Self> {
         Arc::new(Self {
             name: name.into(),
             text: text.into(),
@@ -453,13 +449,27 @@ mod tests {
     fn a_place_far_into_a_text_is_counted_from_the_nearest_mark() {
         let text = format!("{}\n{}x", "é".repeat(3000), "ab\n".repeat(2000));
         let source = Source::new("p.yaml", text.as_str());
-        for offset in [0, 1023, 1024, 1025, 2048, 5999, 6000, 6001, 9000, text.len()] {
+        for offset in [
+            0,
+            1023,
+            1024,
+            1025,
+            2048,
+            5999,
+            6000,
+            6001,
+            9000,
+            text.len(),
+        ] {
             let before = &text.as_bytes()[..offset];
             let line = before.split(|&b| b == b'\n').count();
             let last = before.split(|&b| b == b'\n').next_back().unwrap();
             let column = String::from_utf8_lossy(last).chars().count();
             // An offset inside a character means its end.
-            let want = Location { line, column: column + 1 };
+            let want = Location {
+                line,
+                column: column + 1,
+            };
             assert_eq!(source.locate(offset as u32), want, "offset {offset}");
         }
     }
@@ -467,9 +477,15 @@ mod tests {
     #[test]
     fn a_text_within_a_string_knows_the_place_that_holds_it() {
         let file = Source::new("cm.json", "{\"a\": \"b: 1\\n\"}");
-        let holder = Place { source: file, span: Span { start: 6, end: 13 } };
+        let holder = Place {
+            source: file,
+            span: Span { start: 6, end: 13 },
+        };
         let source = Source::within(holder.clone(), "cm.json key a", "b: 1\n");
-        let place = Place { source, span: Span { start: 3, end: 4 } };
+        let place = Place {
+            source,
+            span: Span { start: 3, end: 4 },
+        };
         assert_eq!(place.to_string(), "cm.json key a:1:4");
         assert_eq!(place.in_file(), &holder);
     }

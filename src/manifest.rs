@@ -132,25 +132,45 @@ fn walk<'v>(
     if kind.ends_with("List") {
         let items = value.get("items").and_then(Value::as_array);
         for (i, item) in items.into_iter().flatten().enumerate() {
-            walk(item, join(&path, &["items", &i.to_string()]), namespace, located);
+            walk(
+                item,
+                join(&path, &["items", &i.to_string()]),
+                namespace,
+                located,
+            );
         }
         return;
     }
     if is_review(value) {
-        let Some(object) = value.pointer("/request/object") else { return };
+        let Some(object) = value.pointer("/request/object") else {
+            return;
+        };
         let own = value.pointer("/request/namespace").and_then(Value::as_str);
-        return walk(object, join(&path, &["request", "object"]), own.or(namespace), located);
+        return walk(
+            object,
+            join(&path, &["request", "object"]),
+            own.or(namespace),
+            located,
+        );
     }
-    let Some(template) = template(value) else { return };
+    let Some(template) = template(value) else {
+        return;
+    };
     let pointer: String = template.iter().map(|token| format!("/{token}")).collect();
-    let Some(pod) = value.pointer(&pointer) else { return };
+    let Some(pod) = value.pointer(&pointer) else {
+        return;
+    };
     let metadata = |key: &str| {
-        let text = value.get("metadata").map_or("", |metadata| text(metadata, key));
+        let text = value
+            .get("metadata")
+            .map_or("", |metadata| text(metadata, key));
         Some(text).filter(|text| !text.is_empty())
     };
     located.push(Located {
         kind,
-        name: metadata("name").or(metadata("generateName")).unwrap_or_default(),
+        name: metadata("name")
+            .or(metadata("generateName"))
+            .unwrap_or_default(),
         namespace: metadata("namespace").or(namespace),
         path: join(&path, template),
         pod,

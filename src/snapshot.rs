@@ -28,7 +28,7 @@ pub struct Snapshot {
 }
 
 /// Labels of namespaces.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Namespaces(HashMap<Box<str>, Box<[Label<'static>]>>);
 
 impl Namespaces {

@@ -28,7 +28,11 @@ pub struct Args {
 /// Writes the files and names them.
 pub fn run(args: &Args, io: &mut Io) -> anyhow::Result<Exit> {
     let usual = ["localhost", "127.0.0.1", "::1"].map(ToOwned::to_owned);
-    let names = if args.name.is_empty() { &usual[..] } else { &args.name };
+    let names = if args.name.is_empty() {
+        &usual[..]
+    } else {
+        &args.name
+    };
     let pair = certificate::self_signed(names, SystemTime::now())?;
     let files = certificate::write(&pair, &args.out)?;
     let list = files.map(|file| format!("{}\n", file.display())).concat();

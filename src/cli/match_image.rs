@@ -82,15 +82,28 @@ pub fn run(args: &Args, io: &mut Io) -> anyhow::Result<Exit> {
     };
     let snapshot = &loaded.snapshot;
     let namespace = args.offline.namespace.as_str();
-    let labels: Vec<Label<'_>> =
-        args.pod_label.iter().map(|(k, v)| (k.as_str().into(), v.as_str().into())).collect();
+    let labels: Vec<Label<'_>> = args
+        .pod_label
+        .iter()
+        .map(|(k, v)| (k.as_str().into(), v.as_str().into()))
+        .collect();
     let namespace_labels = snapshot.namespaces.labels(namespace);
-    let excluded = snapshot.scope.excludes(namespace, &namespace_labels, &labels, false);
+    let excluded = snapshot
+        .scope
+        .excludes(namespace, &namespace_labels, &labels, false);
     if let Some(exclusion) = excluded {
-        io.say(&format!("note: nothing is injected in namespace `{namespace}`: {exclusion}"));
+        io.say(&format!(
+            "note: nothing is injected in namespace `{namespace}`: {exclusion}"
+        ));
     }
-    let images: Vec<ImageUse<'_>> =
-        args.images.iter().map(|text| ImageUse { slot: Slot::Container(0), text }).collect();
+    let images: Vec<ImageUse<'_>> = args
+        .images
+        .iter()
+        .map(|text| ImageUse {
+            slot: Slot::Container(0),
+            text,
+        })
+        .collect();
     let decisions: Vec<Decision<'_, '_>> = images
         .iter()
         .map(|image| {
@@ -110,17 +123,25 @@ pub fn run(args: &Args, io: &mut Io) -> anyhow::Result<Exit> {
             serde_json::to_writer_pretty(&mut *out, &matched)?;
             writeln!(out)
         }
-        Format::Text => decisions.iter().try_for_each(|d| draw(d, snapshot, excluded, out)),
+        Format::Text => decisions
+            .iter()
+            .try_for_each(|d| draw(d, snapshot, excluded, out)),
     })?;
     let unreadable = |d: &Decision<'_, '_>| d.images.iter().any(|image| image.parsed.is_err());
-    Ok(if decisions.iter().any(unreadable) { Exit::Findings } else { Exit::Fine })
+    Ok(if decisions.iter().any(unreadable) {
+        Exit::Findings
+    } else {
+        Exit::Fine
+    })
 }
 
 fn to_json<'m>(decision: &Decision<'_, 'm>, excluded: Option<Exclusion>) -> Matched<'m> {
     let image = decision.images.first();
     let text = image.map_or("", |image| image.image.text);
     let parsed: Option<ImageRef<'m>> = image.and_then(|image| image.parsed.ok());
-    let error = image.and_then(|image| image.parsed.err()).map(|error| error.to_string());
+    let error = image
+        .and_then(|image| image.parsed.err())
+        .map(|error| error.to_string());
     let decided = parsed.is_some();
     let in_scope = excluded.is_none();
     let mut rules: Vec<MatchedRule> = Vec::new();
@@ -128,14 +149,21 @@ fn to_json<'m>(decision: &Decision<'_, 'm>, excluded: Option<Exclusion>) -> Matc
         rules.push(matched_rule(won.rule, won.test.to_string()));
     }
     for rule in &decision.rules {
-        if !rules.iter().any(|r| *r.policy == *rule.policy().name && r.rule == rule.name()) {
+        if !rules
+            .iter()
+            .any(|r| *r.policy == *rule.policy().name && r.rule == rule.name())
+        {
             rules.push(matched_rule(*rule, "everyPod".to_owned()));
         }
     }
     if !in_scope {
         rules.clear();
     }
-    let secrets = decision.secrets.iter().filter(|_| in_scope).map(|need| need.name.to_string());
+    let secrets = decision
+        .secrets
+        .iter()
+        .filter(|_| in_scope)
+        .map(|need| need.name.to_string());
     let account = decision.account.as_ref().filter(|_| in_scope);
     Matched {
         image: text,
@@ -146,13 +174,19 @@ fn to_json<'m>(decision: &Decision<'_, 'm>, excluded: Option<Exclusion>) -> Matc
         digest: parsed.and_then(|p| p.digest()),
         rules: decided.then_some(rules),
         image_pull_secrets: decided.then(|| secrets.collect()),
-        service_account_name: account.filter(|_| decided).map(|need| need.account.name.to_string()),
+        service_account_name: account
+            .filter(|_| decided)
+            .map(|need| need.account.name.to_string()),
         error,
     }
 }
 
 fn matched_rule(rule: crate::policy::table::RuleRef<'_>, pattern: String) -> MatchedRule {
-    MatchedRule { policy: rule.policy().name.to_string(), rule: rule.name().to_owned(), pattern }
+    MatchedRule {
+        policy: rule.policy().name.to_string(),
+        rule: rule.name().to_owned(),
+        pattern,
+    }
 }
 
 fn draw(
@@ -161,7 +195,9 @@ fn draw(
     excluded: Option<Exclusion>,
     out: &mut dyn Write,
 ) -> io::Result<()> {
-    let Some(image) = decision.images.first() else { return Ok(()) };
+    let Some(image) = decision.images.first() else {
+        return Ok(());
+    };
     let text = visible(image.image.text);
     let parsed = match image.parsed {
         Ok(parsed) => parsed,
@@ -169,15 +205,30 @@ fn draw(
     };
     writeln!(out, "{text}")?;
     writeln!(out, "  is         {parsed}")?;
-    writeln!(out, "  registry   {}, repository {}", parsed.registry(), parsed.repository())?;
+    writeln!(
+        out,
+        "  registry   {}, repository {}",
+        parsed.registry(),
+        parsed.repository()
+    )?;
     if let Some(exclusion) = excluded {
         return writeln!(out, "  left alone {exclusion}\n");
     }
     let mut considered: Vec<&Considered<'_>> = image.considered.iter().collect();
     considered.sort_by_key(|c| (c.verdict != Verdict::Won, std::cmp::Reverse(c.specificity)));
     for c in &considered {
-        let verdict = if c.verdict == Verdict::Won { "won by    " } else { "passed by " };
-        write!(out, "  {verdict} {}  {}  ({}", c.rule, c.test, c.specificity.host.as_str())?;
+        let verdict = if c.verdict == Verdict::Won {
+            "won by    "
+        } else {
+            "passed by "
+        };
+        write!(
+            out,
+            "  {verdict} {}  {}  ({}",
+            c.rule,
+            c.test,
+            c.specificity.host.as_str()
+        )?;
         match c.specificity.segments {
             0 => {}
             1 => write!(out, ", 1 path segment")?,
@@ -185,13 +236,21 @@ fn draw(
         }
         writeln!(out, "){}", why(c.verdict))?;
     }
-    for rule in snapshot.table.every_pod().filter(|rule| decision.rules.contains(rule)) {
+    for rule in snapshot
+        .table
+        .every_pod()
+        .filter(|rule| decision.rules.contains(rule))
+    {
         writeln!(out, "  also by    {rule}  everyPod")?;
     }
     if considered.is_empty() {
         writeln!(out, "  no rule has a pattern that matches it")?;
     }
-    let secrets: Vec<String> = decision.secrets.iter().map(|need| need.name.to_string()).collect();
+    let secrets: Vec<String> = decision
+        .secrets
+        .iter()
+        .map(|need| need.name.to_string())
+        .collect();
     if !secrets.is_empty() {
         writeln!(out, "  injects    imagePullSecrets: {}", secrets.join(", "))?;
     }
@@ -201,9 +260,17 @@ fn draw(
             crate::policy::document::ReplaceAccount::IfDefault => "in place of default",
             crate::policy::document::ReplaceAccount::Always => "in place of any",
         };
-        writeln!(out, "  injects    serviceAccountName: {} ({how})", need.account.name)?;
+        writeln!(
+            out,
+            "  injects    serviceAccountName: {} ({how})",
+            need.account.name
+        )?;
     }
-    let sources: Vec<&str> = decision.env_from.iter().map(|need| &*need.source.name).collect();
+    let sources: Vec<&str> = decision
+        .env_from
+        .iter()
+        .map(|need| &*need.source.name)
+        .collect();
     if !sources.is_empty() {
         writeln!(out, "  injects    envFrom: {}", sources.join(", "))?;
     }

@@ -34,7 +34,13 @@ Warnings go to standard error.
 Exit status: 0 fine, 1 a Pod is refused (or, with --exit-code, changed), 2 bad input or arguments.")]
 pub struct Args {
     /// Manifests: files, directories, or `-`.
-    #[arg(short, long, required = true, value_name = "PATH", env = "PULLPASS_FILENAME")]
+    #[arg(
+        short,
+        long,
+        required = true,
+        value_name = "PATH",
+        env = "PULLPASS_FILENAME"
+    )]
     filename: Vec<PathBuf>,
     #[command(flatten)]
     table: TableArgs,
@@ -91,7 +97,10 @@ pub fn run(args: &Args, io: &mut Io) -> anyhow::Result<Exit> {
     }
     let refused = report(&documents, io);
     let formats = &args.output;
-    let answers = if formats.iter().any(|output| matches!(output.format, Format::Review)) {
+    let answers = if formats
+        .iter()
+        .any(|output| matches!(output.format, Format::Review))
+    {
         reviews(&documents, &args.offline.namespace, &loaded.snapshot)?
     } else {
         Vec::new()
@@ -99,12 +108,24 @@ pub fn run(args: &Args, io: &mut Io) -> anyhow::Result<Exit> {
     io.write(formats, Format::Yaml, |format, colored, out| match format {
         Format::Yaml => write_all(out, documents.iter().map(yaml_of)),
         Format::Json => write_json(&documents, out),
-        Format::Patch => write_all(out, documents.iter().filter(|d| !d.found.is_empty()).map(patch_of)),
-        Format::Diff => documents.iter().try_for_each(|document| diff(document, colored, out)),
+        Format::Patch => write_all(
+            out,
+            documents
+                .iter()
+                .filter(|d| !d.found.is_empty())
+                .map(patch_of),
+        ),
+        Format::Diff => documents
+            .iter()
+            .try_for_each(|document| diff(document, colored, out)),
         Format::Review => write_all(out, answers.iter().map(|review| Ok(pretty(review)))),
     })?;
     let changed = documents.iter().any(Document::changes);
-    Ok(if refused || (args.exit_code && changed) { Exit::Findings } else { Exit::Fine })
+    Ok(if refused || (args.exit_code && changed) {
+        Exit::Findings
+    } else {
+        Exit::Fine
+    })
 }
 
 fn read<'i>(
@@ -125,7 +146,12 @@ fn read<'i>(
         }
         let found = manifest::examine(&before, namespace, snapshot);
         let after = manifest::apply(&before, &found);
-        read.push(Document { text, before, after, found });
+        read.push(Document {
+            text,
+            before,
+            after,
+            found,
+        });
     }
     Ok(read)
 }
@@ -154,14 +180,27 @@ fn report(documents: &[Document<'_>], io: &mut Io) -> bool {
                     io.say(&format!("refused {}: {denial}", found.title()));
                 }
                 if let Some(exclusion) = admission.exclusion {
-                    io.say(&format!("note: {} is left alone: {exclusion}", found.title()));
+                    io.say(&format!(
+                        "note: {} is left alone: {exclusion}",
+                        found.title()
+                    ));
                 }
             }
         }
     }
-    let pods = documents.iter().map(|document| document.found.len()).sum::<usize>();
-    let foreign = documents.iter().filter(|document| document.found.is_empty()).count();
-    let changed = documents.iter().flat_map(|d| &d.found).filter(|found| found.changes()).count();
+    let pods = documents
+        .iter()
+        .map(|document| document.found.len())
+        .sum::<usize>();
+    let foreign = documents
+        .iter()
+        .filter(|document| document.found.is_empty())
+        .count();
+    let changed = documents
+        .iter()
+        .flat_map(|d| &d.found)
+        .filter(|found| found.changes())
+        .count();
     io.say(&format!(
         "note: {pods} Pods and templates, {changed} changed; {foreign} other documents passed through"
     ));
@@ -187,11 +226,17 @@ fn write_all(
 }
 
 fn yaml_of(document: &Document<'_>) -> io::Result<String> {
-    if document.changes() { to_yaml(&document.after) } else { Ok(document.text.to_owned()) }
+    if document.changes() {
+        to_yaml(&document.after)
+    } else {
+        Ok(document.text.to_owned())
+    }
 }
 
 fn to_yaml(value: &Value) -> io::Result<String> {
-    serde_saphyr::to_string(value).map_err(io::Error::other)
+    // As `kubectl` prints: no folded strings, which a diff could not be read in.
+    let options = serde_saphyr::ser_options! { prefer_block_scalars: false };
+    serde_saphyr::to_string_with_options(value, options).map_err(io::Error::other)
 }
 
 fn pretty(value: &Value) -> String {
@@ -210,8 +255,11 @@ fn write_json(documents: &[Document<'_>], out: &mut dyn Write) -> io::Result<()>
 }
 
 fn patch_of(document: &Document<'_>) -> io::Result<String> {
-    let operations: Vec<_> =
-        document.found.iter().flat_map(|found| found.patch().0).collect();
+    let operations: Vec<_> = document
+        .found
+        .iter()
+        .flat_map(|found| found.patch().0)
+        .collect();
     Ok(serde_json::to_string_pretty(&operations)?)
 }
 
@@ -220,10 +268,18 @@ fn diff(document: &Document<'_>, colored: bool, out: &mut dyn Write) -> io::Resu
         return Ok(());
     }
     let (before, after) = (to_yaml(&document.before)?, to_yaml(&document.after)?);
-    let title = document.found.iter().find(|found| found.changes()).map(Found::title);
+    let title = document
+        .found
+        .iter()
+        .find(|found| found.changes())
+        .map(Found::title);
     let title = super::render::visible(&title.unwrap_or_default()).into_owned();
     let text = TextDiff::from_lines(before.as_str(), after.as_str());
-    let text = text.unified_diff().context_radius(3).header(&title, &title).to_string();
+    let text = text
+        .unified_diff()
+        .context_radius(3)
+        .header(&title, &title)
+        .to_string();
     for line in text.lines() {
         let color = match line.as_bytes().first() {
             Some(b'+') if colored => "\u{1b}[32m",

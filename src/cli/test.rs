@@ -103,9 +103,15 @@ pub fn run(args: &Args, io: &mut Io) -> anyhow::Result<Exit> {
     if tests.is_empty() {
         bail!("there is no PolicyTest in the input ({foreign} other documents)");
     }
-    let mut report = Report { passed: 0, failed: 0, tests: Vec::new() };
+    let mut report = Report {
+        passed: 0,
+        failed: 0,
+        tests: Vec::new(),
+    };
     for test in &tests {
-        let Some(loaded) = load_for(test, args, io)? else { return Ok(Exit::Unusable) };
+        let Some(loaded) = load_for(test, args, io)? else {
+            return Ok(Exit::Unusable);
+        };
         let done = run_test(test, loaded, args)?;
         report.passed += done.cases.iter().filter(|case| case.passed).count();
         report.failed += done.cases.iter().filter(|case| !case.passed).count();
@@ -119,7 +125,11 @@ pub fn run(args: &Args, io: &mut Io) -> anyhow::Result<Exit> {
         }
         Format::Junit => junit(&report, out),
     })?;
-    Ok(if report.failed > 0 { Exit::Findings } else { Exit::Fine })
+    Ok(if report.failed > 0 {
+        Exit::Findings
+    } else {
+        Exit::Fine
+    })
 }
 
 /// The policies and objects of a test; nothing when they have errors, which are told.
@@ -128,7 +138,10 @@ fn load_for(test: &PolicyTest, args: &Args, io: &mut Io) -> anyhow::Result<Optio
     let read = |paths: &[Spanned<String>]| -> anyhow::Result<Vec<_>> {
         let mut sources = Vec::new();
         for path in paths {
-            let place = Place { source: test.source.clone(), span: path.span };
+            let place = Place {
+                source: test.source.clone(),
+                span: path.span,
+            };
             let file = base.join(&path.value);
             let texts = input::read_all(&[file]);
             sources.extend(texts.with_context(|| format!("error[PP140] {place}"))?);
@@ -142,17 +155,25 @@ fn load_for(test: &PolicyTest, args: &Args, io: &mut Io) -> anyhow::Result<Optio
     let loaded = load(&policies, &objects, &options);
     if loaded.has_error() {
         shared::show(&loaded.diagnostics, io)?;
-        io.say(&format!("error: the policies of `{}` have errors", test.name));
+        io.say(&format!(
+            "error: the policies of `{}` have errors",
+            test.name
+        ));
         return Ok(None);
     }
     if loaded.policies == 0 {
-        bail!("the test `{}` names files without a RegistryPolicy", test.name);
+        bail!(
+            "the test `{}` names files without a RegistryPolicy",
+            test.name
+        );
     }
     Ok(Some(loaded))
 }
 
 fn base_of(test: &PolicyTest) -> &Path {
-    Path::new(test.source.name()).parent().unwrap_or(Path::new(""))
+    Path::new(test.source.name())
+        .parent()
+        .unwrap_or(Path::new(""))
 }
 
 fn run_test(test: &PolicyTest, loaded: Loaded, args: &Args) -> anyhow::Result<TestReport> {
@@ -162,7 +183,10 @@ fn run_test(test: &PolicyTest, loaded: Loaded, args: &Args) -> anyhow::Result<Te
     for case in &test.cases {
         // What one case says of its namespace is nothing to the next.
         snapshot.namespaces = namespaces.clone();
-        let place = Place { source: test.source.clone(), span: case.name.span };
+        let place = Place {
+            source: test.source.clone(),
+            span: case.name.span,
+        };
         let differences = run_case(case, base_of(test), &mut snapshot, &args.offline.namespace)
             .with_context(|| format!("{place}"))?;
         cases.push(CaseReport {
@@ -172,7 +196,11 @@ fn run_test(test: &PolicyTest, loaded: Loaded, args: &Args) -> anyhow::Result<Te
             differences,
         });
     }
-    Ok(TestReport { file: test.source.name().to_owned(), name: test.name.clone(), cases })
+    Ok(TestReport {
+        file: test.source.name().to_owned(),
+        name: test.name.clone(),
+        cases,
+    })
 }
 
 fn run_case(
@@ -182,15 +210,22 @@ fn run_case(
     namespace: &str,
 ) -> anyhow::Result<Vec<Difference>> {
     let (pod, own_namespace) = match &case.subject {
-        Subject::Pod { labels, images, service_account_name } => {
-            let labels: serde_json::Map<String, Value> =
-                labels.iter().map(|(k, v)| (k.to_string(), v.as_ref().into())).collect();
+        Subject::Pod {
+            labels,
+            images,
+            service_account_name,
+        } => {
+            let labels: serde_json::Map<String, Value> = labels
+                .iter()
+                .map(|(k, v)| (k.to_string(), v.as_ref().into()))
+                .collect();
             let containers: Vec<Value> = images
                 .iter()
                 .enumerate()
                 .map(|(i, image)| json!({ "name": format!("c{i}"), "image": image }))
                 .collect();
-            let mut pod = json!({ "metadata": { "labels": labels }, "spec": { "containers": containers } });
+            let mut pod =
+                json!({ "metadata": { "labels": labels }, "spec": { "containers": containers } });
             if let Some(account) = service_account_name {
                 set(&mut pod, "serviceAccountName", account.as_str().into());
             }
@@ -198,14 +233,23 @@ fn run_case(
         }
         Subject::File(path) => pod_of_file(&base.join(&path.value))?,
     };
-    let given = case.namespace.as_ref().map(|namespace| namespace.name.clone());
-    let namespace = given.or(own_namespace).unwrap_or_else(|| namespace.to_owned());
-    if let Some(labels) = case.namespace.as_ref().and_then(|namespace| namespace.labels.clone()) {
+    let given = case
+        .namespace
+        .as_ref()
+        .map(|namespace| namespace.name.clone());
+    let namespace = given
+        .or(own_namespace)
+        .unwrap_or_else(|| namespace.to_owned());
+    if let Some(labels) = case
+        .namespace
+        .as_ref()
+        .and_then(|namespace| namespace.labels.clone())
+    {
         snapshot.namespaces.insert(&namespace, labels);
     }
     let pod = as_the_api_server_sends(pod, &namespace, snapshot);
-    let admission =
-        manifest::admit_value(&pod, &namespace, snapshot).map_err(|error| anyhow::anyhow!(error))?;
+    let admission = manifest::admit_value(&pod, &namespace, snapshot)
+        .map_err(|error| anyhow::anyhow!(error))?;
     let mut after = pod;
     json_patch::patch(&mut after, &admission.patch).context("the patch does not apply")?;
     Ok(compare(&case.expect, &admission, &after))
@@ -227,24 +271,39 @@ fn pod_of_file(path: &Path) -> anyhow::Result<(Value, Option<String>)> {
     }
     match found.len() {
         1 => found.pop().context("no Pod"),
-        count => bail!("`{}` holds {count} Pods or templates; a case needs one", path.display()),
+        count => bail!(
+            "`{}` holds {count} Pods or templates; a case needs one",
+            path.display()
+        ),
     }
 }
 
 /// What the API server's own plugin does before the webhook sees a Pod.
 fn as_the_api_server_sends(mut pod: Value, namespace: &str, snapshot: &Snapshot) -> Value {
     let spec = pod.get("spec").cloned().unwrap_or_default();
-    let text = |key: &str| spec.get(key).and_then(Value::as_str).filter(|text| !text.is_empty());
-    let account = text("serviceAccountName").or(text("serviceAccount")).unwrap_or("default");
+    let text = |key: &str| {
+        spec.get(key)
+            .and_then(Value::as_str)
+            .filter(|text| !text.is_empty())
+    };
+    let account = text("serviceAccountName")
+        .or(text("serviceAccount"))
+        .unwrap_or("default");
     if text("serviceAccountName").is_none() {
         set(&mut pod, "serviceAccountName", account.into());
         set(&mut pod, "serviceAccount", account.into());
     }
-    let has_list = spec.get("imagePullSecrets").and_then(Value::as_array).is_some_and(|l| !l.is_empty());
+    let has_list = spec
+        .get("imagePullSecrets")
+        .and_then(Value::as_array)
+        .is_some_and(|l| !l.is_empty());
     if let (false, AccountLookup::Known(account)) =
         (has_list, snapshot.accounts.get(namespace, account))
     {
-        let list = account.image_pull_secrets.iter().map(|name| json!({ "name": name }));
+        let list = account
+            .image_pull_secrets
+            .iter()
+            .map(|name| json!({ "name": name }));
         let list: Vec<Value> = list.collect();
         if !list.is_empty() {
             set(&mut pod, "imagePullSecrets", list.into());
@@ -263,15 +322,30 @@ fn compare(expect: &Expect, admission: &Admission, after: &Value) -> Vec<Differe
     let mut differences = Vec::new();
     let mut check = |field: &'static str, expected: Option<Value>, got: Value| {
         if let Some(expected) = expected.filter(|expected| *expected != got) {
-            differences.push(Difference { field, expected, got });
+            differences.push(Difference {
+                field,
+                expected,
+                got,
+            });
         }
     };
     let list = |list: &Option<Vec<String>>| list.as_ref().map(|list| json!(list));
-    check("allowed", expect.allowed.map(Value::from), admission.denial.is_none().into());
+    check(
+        "allowed",
+        expect.allowed.map(Value::from),
+        admission.denial.is_none().into(),
+    );
     check("rules", list(&expect.rules), json!(admission.rules));
     let secrets = names(after.pointer("/spec/imagePullSecrets"));
-    check("imagePullSecrets", list(&expect.image_pull_secrets), json!(secrets));
-    let account = after.pointer("/spec/serviceAccountName").cloned().unwrap_or_default();
+    check(
+        "imagePullSecrets",
+        list(&expect.image_pull_secrets),
+        json!(secrets),
+    );
+    let account = after
+        .pointer("/spec/serviceAccountName")
+        .cloned()
+        .unwrap_or_default();
     let expected = expect.service_account_name.as_ref().map(|name| json!(name));
     check("serviceAccountName", expected, account);
     check("envFrom", list(&expect.env_from), json!(env_from(after)));
@@ -282,26 +356,49 @@ fn compare(expect: &Expect, admission: &Admission, after: &Value) -> Vec<Differe
         codes.dedup();
         json!(codes)
     };
-    let expected = expect.warnings.as_ref().map(|list| codes(&mut list.iter().cloned()));
-    let got = codes(&mut admission.warnings.iter().map(|warning| warning.code.to_string()));
+    let expected = expect
+        .warnings
+        .as_ref()
+        .map(|list| codes(&mut list.iter().cloned()));
+    let got = codes(
+        &mut admission
+            .warnings
+            .iter()
+            .map(|warning| warning.code.to_string()),
+    );
     check("warnings", expected, got);
     differences
 }
 
 fn names(list: Option<&Value>) -> Vec<&str> {
     let entries = list.and_then(Value::as_array).into_iter().flatten();
-    entries.map(|entry| entry.get("name").and_then(Value::as_str).unwrap_or_default()).collect()
+    entries
+        .map(|entry| {
+            entry
+                .get("name")
+                .and_then(Value::as_str)
+                .unwrap_or_default()
+        })
+        .collect()
 }
 
 /// The Secrets and ConfigMaps of every container's `envFrom`, each once.
 fn env_from(pod: &Value) -> Vec<&str> {
     let mut found = Vec::new();
     for list in ["/spec/containers", "/spec/initContainers"] {
-        let containers = pod.pointer(list).and_then(Value::as_array).into_iter().flatten();
-        let sources = containers.filter_map(|c| c.get("envFrom")?.as_array()).flatten();
+        let containers = pod
+            .pointer(list)
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten();
+        let sources = containers
+            .filter_map(|c| c.get("envFrom")?.as_array())
+            .flatten();
         for source in sources {
             let reference = source.get("secretRef").or(source.get("configMapRef"));
-            let name = reference.and_then(|r| r.get("name")).and_then(Value::as_str);
+            let name = reference
+                .and_then(|r| r.get("name"))
+                .and_then(Value::as_str);
             if let Some(name) = name.filter(|name| !found.contains(name)) {
                 found.push(name);
             }
@@ -330,7 +427,11 @@ fn junit(report: &Report, out: &mut dyn Write) -> io::Result<()> {
     let escape = super::render::junit::escape;
     writeln!(out, r#"<?xml version="1.0" encoding="UTF-8"?>"#)?;
     let total = report.passed + report.failed;
-    writeln!(out, r#"<testsuites name="pullpass test" tests="{total}" failures="{}">"#, report.failed)?;
+    writeln!(
+        out,
+        r#"<testsuites name="pullpass test" tests="{total}" failures="{}">"#,
+        report.failed
+    )?;
     for test in &report.tests {
         let failed = test.cases.iter().filter(|case| !case.passed).count();
         writeln!(
@@ -343,16 +444,27 @@ fn junit(report: &Report, out: &mut dyn Write) -> io::Result<()> {
         for case in &test.cases {
             let name = escape(&case.name);
             let class = escape(&test.name);
-            write!(out, r#"    <testcase classname="{class}" name="{name}" line="{}""#, case.line)?;
+            write!(
+                out,
+                r#"    <testcase classname="{class}" name="{name}" line="{}""#,
+                case.line
+            )?;
             if case.passed {
                 writeln!(out, "/>")?;
                 continue;
             }
             let differences = case.differences.iter().map(|difference| {
-                format!("{}: expected {}, got {}", difference.field, difference.expected, difference.got)
+                format!(
+                    "{}: expected {}, got {}",
+                    difference.field, difference.expected, difference.got
+                )
             });
             let text = differences.collect::<Vec<_>>().join("\n");
-            writeln!(out, r#"><failure message="the Pod comes out otherwise">{}</failure></testcase>"#, escape(&text))?;
+            writeln!(
+                out,
+                r#"><failure message="the Pod comes out otherwise">{}</failure></testcase>"#,
+                escape(&text)
+            )?;
         }
         writeln!(out, "  </testsuite>")?;
     }

@@ -44,19 +44,44 @@ pub struct Args {
     #[command(flatten)]
     table: TableArgs,
     /// pullpass's own namespace: never injected into, its ConfigMaps hold cluster-wide policies.
-    #[arg(long, value_name = "NS", env = "PULLPASS_NAMESPACE", default_value = "pullpass-system")]
+    #[arg(
+        long,
+        value_name = "NS",
+        env = "PULLPASS_NAMESPACE",
+        default_value = "pullpass-system"
+    )]
     namespace: String,
     /// Where admission requests come in.
-    #[arg(long, value_name = "ADDR:PORT", env = "PULLPASS_LISTEN", default_value = "[::]:10250")]
+    #[arg(
+        long,
+        value_name = "ADDR:PORT",
+        env = "PULLPASS_LISTEN",
+        default_value = "[::]:10250"
+    )]
     listen: SocketAddr,
     /// Where probes and metrics are asked for.
-    #[arg(long, value_name = "ADDR:PORT", env = "PULLPASS_ADMIN_LISTEN", default_value = "[::]:9791")]
+    #[arg(
+        long,
+        value_name = "ADDR:PORT",
+        env = "PULLPASS_ADMIN_LISTEN",
+        default_value = "[::]:9791"
+    )]
     admin_listen: SocketAddr,
     /// The serving certificate with its chain, as PEM.
-    #[arg(long, value_name = "FILE", env = "PULLPASS_TLS_CERT", requires = "tls_key")]
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "PULLPASS_TLS_CERT",
+        requires = "tls_key"
+    )]
     tls_cert: Option<PathBuf>,
     /// Its private key, as PEM.
-    #[arg(long, value_name = "FILE", env = "PULLPASS_TLS_KEY", requires = "tls_cert")]
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "PULLPASS_TLS_KEY",
+        requires = "tls_cert"
+    )]
     tls_key: Option<PathBuf>,
     /// Make a certificate for this run: for a laptop.
     #[arg(long, env = "PULLPASS_SELF_SIGNED", conflicts_with_all = ["tls_cert", "tls_key"], value_parser = clap::builder::BoolishValueParser::new())]
@@ -68,10 +93,20 @@ pub struct Args {
     #[arg(long, value_name = "DURATION", env = "PULLPASS_DRAIN", default_value = "10s", value_parser = duration)]
     drain: Duration,
     /// How log lines look.
-    #[arg(long, value_name = "FORMAT", env = "PULLPASS_LOG_FORMAT", default_value = "text")]
+    #[arg(
+        long,
+        value_name = "FORMAT",
+        env = "PULLPASS_LOG_FORMAT",
+        default_value = "text"
+    )]
     log_format: LogFormatArg,
     /// What is logged: error, warn, info, debug or trace, also by target.
-    #[arg(long, value_name = "LEVEL", env = "PULLPASS_LOG", default_value = "info")]
+    #[arg(
+        long,
+        value_name = "LEVEL",
+        env = "PULLPASS_LOG",
+        default_value = "info"
+    )]
     log: String,
 }
 
@@ -90,13 +125,18 @@ fn duration(text: &str) -> Result<Duration, String> {
 /// Serves until a signal comes.
 pub fn run(args: &Args, io: &mut Io) -> anyhow::Result<Exit> {
     let certificate = match (&args.tls_cert, &args.tls_key, args.self_signed) {
-        (Some(cert), Some(key), _) => {
-            CertificateSource::Files { certificate: cert.clone(), key: key.clone() }
-        }
-        (_, _, true) => CertificateSource::SelfSigned {
-            names: ["localhost", "127.0.0.1", "::1"].map(ToOwned::to_owned).to_vec(),
+        (Some(cert), Some(key), _) => CertificateSource::Files {
+            cert: cert.clone(),
+            key: key.clone(),
         },
-        _ => bail!("there is no certificate; give `--tls-cert` and `--tls-key`, or `--self-signed`"),
+        (_, _, true) => CertificateSource::SelfSigned {
+            names: ["localhost", "127.0.0.1", "::1"]
+                .map(ToOwned::to_owned)
+                .to_vec(),
+        },
+        _ => {
+            bail!("there is no certificate; give `--tls-cert` and `--tls-key`, or `--self-signed`")
+        }
     };
     if args.table.policy.is_empty() {
         bail!("there is no policy; give `--policy PATH`");
@@ -114,7 +154,10 @@ pub fn run(args: &Args, io: &mut Io) -> anyhow::Result<Exit> {
         bail!("the policies have errors");
     }
     if loaded.policies == 0 {
-        bail!("there is no RegistryPolicy in the input ({} other documents)", loaded.foreign);
+        bail!(
+            "there is no RegistryPolicy in the input ({} other documents)",
+            loaded.foreign
+        );
     }
     let config = Config {
         listen: args.listen,
@@ -156,7 +199,12 @@ async fn serve(
 /// What `/readyz?verbose` says of the table.
 fn summary(loaded: &Loaded) -> String {
     let table = &loaded.snapshot.table;
-    format!("{} policies, {} rules, digest {}", loaded.policies, table.rules(), table.digest())
+    format!(
+        "{} policies, {} rules, digest {}",
+        loaded.policies,
+        table.rules(),
+        table.digest()
+    )
 }
 
 fn publish(metrics: &Metrics, loaded: &Loaded) {
@@ -199,7 +247,10 @@ impl Texts {
         let mut digest = Sha256::new();
         for sources in [&self.policies, &self.objects] {
             digest.update((sources.len() as u64).to_le_bytes());
-            for part in sources.iter().flat_map(|source| [source.name(), source.text()]) {
+            for part in sources
+                .iter()
+                .flat_map(|source| [source.name(), source.text()])
+            {
                 digest.update((part.len() as u64).to_le_bytes());
                 digest.update(part);
             }
@@ -308,7 +359,11 @@ fn keep(in_force: &Snapshot, refused: &Loaded, metrics: &Metrics) {
         rules: table.rules(),
         at: SystemTime::now(),
     });
-    for error in refused.diagnostics.iter().filter(|d| d.severity() == Severity::Error) {
+    for error in refused
+        .diagnostics
+        .iter()
+        .filter(|d| d.severity() == Severity::Error)
+    {
         tracing::error!(%error, "policy");
     }
     tracing::error!(

@@ -108,15 +108,17 @@ type Found<'a, 's> = &'a mut Findings<'s>;
 
 fn policy_test(root: &Node<'_>, found: Found<'_, '_>) -> Option<PolicyTest> {
     let mut fields = Fields::of(root, "a PolicyTest", found)?;
-    if let Some(node) = fields.required("apiVersion", found) {
-        if string(node, "`apiVersion`", found).is_some_and(|version| version != API_VERSION) {
-            let help = format!("write `apiVersion: {API_VERSION}`");
-            let message = "this version of PolicyTest is not known here";
-            found.add_with_help::<()>(Code::UnknownVersion, node.span, message, help);
-        }
+    if let Some(node) = fields.required("apiVersion", found)
+        && string(node, "`apiVersion`", found).is_some_and(|version| version != API_VERSION)
+    {
+        let help = format!("write `apiVersion: {API_VERSION}`");
+        let message = "this version of PolicyTest is not known here";
+        found.add_with_help::<()>(Code::UnknownVersion, node.span, message, help);
     }
     let _ = fields.optional("kind");
-    let name = fields.required("metadata", found).and_then(|node| metadata(node, found));
+    let name = fields
+        .required("metadata", found)
+        .and_then(|node| metadata(node, found));
     let spec = fields.required("spec", found);
     fields.finish(found);
 
@@ -128,7 +130,9 @@ fn policy_test(root: &Node<'_>, found: Found<'_, '_>) -> Option<PolicyTest> {
         }
         Some(paths)
     });
-    let objects = fields.optional("objects").and_then(|node| paths(node, "`objects`", found));
+    let objects = fields
+        .optional("objects")
+        .and_then(|node| paths(node, "`objects`", found));
     let cases = fields.required("cases", found).and_then(|node| {
         let items = list(node, "`cases`", found)?;
         if items.is_empty() {
@@ -160,7 +164,10 @@ fn paths(node: &Node<'_>, what: &str, found: Found<'_, '_>) -> Option<Vec<Spanne
     let items = list(node, what, found)?;
     let path = |item: &Node<'_>, found: Found<'_, '_>| {
         let value = string(item, "a path", found)?.to_owned();
-        Some(Spanned { value, span: item.span })
+        Some(Spanned {
+            value,
+            span: item.span,
+        })
     };
     Some(items.iter().filter_map(|item| path(item, found)).collect())
 }
@@ -169,15 +176,24 @@ fn case(node: &Node<'_>, found: Found<'_, '_>) -> Option<Case> {
     let mut fields = Fields::of(node, "a case", found)?;
     let name = fields.required("name", found).and_then(|node| {
         let value = string(node, "a case's `name`", found)?.to_owned();
-        Some(Spanned { value, span: node.span })
+        Some(Spanned {
+            value,
+            span: node.span,
+        })
     });
-    let namespace = fields.optional("namespace").and_then(|node| namespace(node, found));
+    let namespace = fields
+        .optional("namespace")
+        .and_then(|node| namespace(node, found));
     let pod = fields.optional("pod");
     let file = fields.optional("file");
     let subject = match (pod, file) {
         (Some(node), None) => pod_in_short(node, found),
-        (None, Some(node)) => string(node, "`file`", found)
-            .map(|path| Subject::File(Spanned { value: path.to_owned(), span: node.span })),
+        (None, Some(node)) => string(node, "`file`", found).map(|path| {
+            Subject::File(Spanned {
+                value: path.to_owned(),
+                span: node.span,
+            })
+        }),
         (Some(_), Some(node)) => {
             let help = "make two cases of it";
             let message = "a case has either a `pod` or a `file`";
@@ -189,17 +205,31 @@ fn case(node: &Node<'_>, found: Found<'_, '_>) -> Option<Case> {
             found.add_with_help(Code::MissingField, node.span, message, help)
         }
     };
-    let expect = fields.required("expect", found).and_then(|node| expect(node, found));
+    let expect = fields
+        .required("expect", found)
+        .and_then(|node| expect(node, found));
     fields.finish(found);
-    Some(Case { name: name?, namespace, subject: subject?, expect: expect? })
+    Some(Case {
+        name: name?,
+        namespace,
+        subject: subject?,
+        expect: expect?,
+    })
 }
 
 fn namespace(node: &Node<'_>, found: Found<'_, '_>) -> Option<CaseNamespace> {
     let mut fields = Fields::of(node, "`namespace`", found)?;
-    let name = fields.required("name", found).and_then(|n| string(n, "`name`", found));
-    let labels = fields.optional("labels").and_then(|node| labels(node, found));
+    let name = fields
+        .required("name", found)
+        .and_then(|n| string(n, "`name`", found));
+    let labels = fields
+        .optional("labels")
+        .and_then(|node| labels(node, found));
     fields.finish(found);
-    Some(CaseNamespace { name: name?.to_owned(), labels })
+    Some(CaseNamespace {
+        name: name?.to_owned(),
+        labels,
+    })
 }
 
 fn labels(node: &Node<'_>, found: Found<'_, '_>) -> Option<Vec<Label<'static>>> {
@@ -215,8 +245,12 @@ fn labels(node: &Node<'_>, found: Found<'_, '_>) -> Option<Vec<Label<'static>>> 
 
 fn pod_in_short(node: &Node<'_>, found: Found<'_, '_>) -> Option<Subject> {
     let mut fields = Fields::of(node, "`pod`", found)?;
-    let labels = fields.optional("labels").and_then(|node| labels(node, found));
-    let images = fields.required("images", found).and_then(|node| words(node, "`images`", found));
+    let labels = fields
+        .optional("labels")
+        .and_then(|node| labels(node, found));
+    let images = fields
+        .required("images", found)
+        .and_then(|node| words(node, "`images`", found));
     let account = fields.optional("serviceAccountName");
     let account = account.and_then(|node| string(node, "`serviceAccountName`", found));
     fields.finish(found);
@@ -237,15 +271,21 @@ fn words(node: &Node<'_>, what: &str, found: Found<'_, '_>) -> Option<Vec<String
 
 fn expect(node: &Node<'_>, found: Found<'_, '_>) -> Option<Expect> {
     let mut fields = Fields::of(node, "`expect`", found)?;
-    let allowed = fields.optional("allowed").and_then(|node| boolean(node, "`allowed`", found));
+    let allowed = fields
+        .optional("allowed")
+        .and_then(|node| boolean(node, "`allowed`", found));
     let mut list_of = |name: &'static str, found: Found<'_, '_>| {
-        fields.optional(name).and_then(|node| words(node, &format!("`{name}`"), found))
+        fields
+            .optional(name)
+            .and_then(|node| words(node, &format!("`{name}`"), found))
     };
     let rules = list_of("rules", found);
     let image_pull_secrets = list_of("imagePullSecrets", found);
     let env_from = list_of("envFrom", found);
     let held = list_of("held", found);
-    let warnings = fields.optional("warnings").and_then(|node| codes(node, found));
+    let warnings = fields
+        .optional("warnings")
+        .and_then(|node| codes(node, found));
     let account = fields.optional("serviceAccountName");
     let account = account.and_then(|node| string(node, "`serviceAccountName`", found));
     fields.finish(found);
@@ -269,7 +309,9 @@ fn codes(node: &Node<'_>, found: Found<'_, '_>) -> Option<Vec<String>> {
     let items = list(node, "`warnings`", found)?;
     let mut codes = Vec::new();
     for item in items {
-        let Some(text) = string(item, "a warning's code", found) else { continue };
+        let Some(text) = string(item, "a warning's code", found) else {
+            continue;
+        };
         match text.parse::<Code>() {
             Ok(code) => codes.push(code.to_string()),
             Err(error) => {

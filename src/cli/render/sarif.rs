@@ -17,10 +17,17 @@ const SCHEMA: &str = "https://json.schemastore.org/sarif-2.1.0.json";
 
 /// Writes one log with one run.
 pub fn write(report: &Report<'_>, out: &mut dyn Write) -> io::Result<()> {
-    let codes: BTreeSet<Code> = report.diagnostics.iter().map(|finding| finding.code).collect();
+    let codes: BTreeSet<Code> = report
+        .diagnostics
+        .iter()
+        .map(|finding| finding.code)
+        .collect();
     let codes: Vec<Code> = codes.into_iter().collect();
-    let results: Vec<Value> =
-        report.diagnostics.iter().map(|finding| result(finding, &codes)).collect();
+    let results: Vec<Value> = report
+        .diagnostics
+        .iter()
+        .map(|finding| result(finding, &codes))
+        .collect();
     let log = json!({
         "$schema": SCHEMA,
         "version": "2.1.0",
@@ -62,7 +69,11 @@ fn result(finding: &Diagnostic, codes: &[Code]) -> Value {
     if let Some(help) = &finding.help {
         text = format!("{text}; help: {help}");
     }
-    if let Some(place) = finding.place.as_ref().filter(|place| place.source.origin().is_some()) {
+    if let Some(place) = finding
+        .place
+        .as_ref()
+        .filter(|place| place.source.origin().is_some())
+    {
         text = format!("{text} (at {place})");
     }
     let mut result = json!({
