@@ -20,6 +20,8 @@ use super::limits::Limits;
 /// What a connection is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Phase {
+    /// Nothing has come yet.
+    Opening,
     /// The TLS handshake.
     Handshake,
     /// Waiting for a request.
@@ -45,6 +47,7 @@ impl Phase {
             Self::Busy => 3,
             Self::Answering => 4,
             Self::Closing => 5,
+            Self::Opening => 6,
         }
     }
 
@@ -55,6 +58,7 @@ impl Phase {
             2 => Self::Head,
             3 => Self::Busy,
             4 => Self::Answering,
+            6 => Self::Opening,
             _ => Self::Closing,
         }
     }
@@ -84,7 +88,7 @@ impl Activity {
     pub(super) fn new() -> Self {
         Self {
             start: Instant::now(),
-            word: AtomicU64::new(Phase::Handshake.code()),
+            word: AtomicU64::new(Phase::Opening.code()),
             order: AtomicU8::new(0),
             wake: Notify::new(),
         }
@@ -122,7 +126,8 @@ impl Activity {
     /// When the phase must be over; `None` while the request has a time of its own.
     pub(super) fn due(&self, limits: &Limits) -> Option<Instant> {
         let time = match self.phase() {
-            Phase::Handshake => limits.handshake_time,
+            // Both together have the one time.
+            Phase::Opening | Phase::Handshake => return Some(self.start + limits.handshake_time),
             Phase::Idle => limits.idle_time,
             Phase::Head => limits.head_time,
             Phase::Busy => return None,
@@ -135,7 +140,7 @@ impl Activity {
     /// Asks the connection to close when its request is answered, at once if it has none.
     pub(super) fn finish(&self) {
         let order = match self.phase() {
-            Phase::Handshake => Order::Drop,
+            Phase::Opening | Phase::Handshake => Order::Drop,
             _ => Order::Finish,
         };
         self.tell(order);
@@ -145,7 +150,7 @@ impl Activity {
     pub(super) fn give_way(&self) -> bool {
         let order = match self.phase() {
             phase @ Phase::Idle => self.pass(phase, Phase::Closing).then_some(Order::Finish),
-            phase @ (Phase::Handshake | Phase::Head) => {
+            phase @ (Phase::Opening | Phase::Handshake | Phase::Head) => {
                 self.pass(phase, Phase::Closing).then_some(Order::Drop)
             }
             Phase::Busy | Phase::Answering | Phase::Closing => None,
@@ -153,13 +158,9 @@ impl Activity {
         order.inspect(|&order| self.tell(order)).is_some()
     }
 
-    /// Its time is over: an idle connection may say goodbye, any other is cut off.
-    pub(super) fn expire(&self) -> Order {
-        if self.pass(Phase::Idle, Phase::Closing) {
-            Order::Finish
-        } else {
-            Order::Drop
-        }
+    /// Ends the connection now, whatever it is doing.
+    pub(super) fn cut_off(&self) {
+        self.tell(Order::Drop);
     }
 
     fn tell(&self, order: Order) {
@@ -193,6 +194,10 @@ pub(super) struct Watched<'a, Io> {
 impl<'a, Io> Watched<'a, Io> {
     pub(super) fn new(io: Io, activity: &'a Activity) -> Self {
         Self { io, activity }
+    }
+
+    pub(super) fn inner(&self) -> &Io {
+        &self.io
     }
 }
 
@@ -249,8 +254,8 @@ mod tests {
 
     #[test]
     fn every_phase_keeps_its_code() {
-        use Phase::{Answering, Busy, Closing, Handshake, Head, Idle};
-        for phase in [Handshake, Idle, Head, Busy, Answering, Closing] {
+        use Phase::{Answering, Busy, Closing, Handshake, Head, Idle, Opening};
+        for phase in [Opening, Handshake, Idle, Head, Busy, Answering, Closing] {
             assert_eq!(Phase::of(phase.code()), phase);
         }
     }
@@ -259,6 +264,7 @@ mod tests {
     fn each_phase_has_its_own_time() {
         let limits = Limits::default();
         for (phase, want, why) in [
+            (Phase::Opening, Some(10), "silence is a slow handshake"),
             (Phase::Handshake, Some(10), "the contract's"),
             (Phase::Idle, Some(120), "longer than the API server's 90 s"),
             (Phase::Head, Some(10), "the contract's"),
@@ -283,6 +289,7 @@ mod tests {
     fn only_a_connection_without_a_request_gives_way() {
         for (phase, want, why) in [
             (Phase::Idle, true, "it waits for work"),
+            (Phase::Opening, true, "it has not said anything yet"),
             (Phase::Handshake, true, "it has not asked anything yet"),
             (Phase::Head, true, "its request is not there yet"),
             (Phase::Busy, false, "a request is in flight"),

@@ -36,6 +36,10 @@ pub const IDLE_TIME: Duration = Duration::from_secs(120);
 pub const CLOSE_TIME: Duration = Duration::from_secs(1);
 /// Connections on the admission port. kube-apiserver keeps 25 idle ones for each of its replicas.
 pub const CONNECTIONS: usize = 4096;
+/// Connections that may be in the middle of something at once; each takes up to about 50 kB then,
+/// while one that waits takes a tenth. kube-apiserver has at most 400 requests that write in
+/// flight, and what is in flight here is over within a millisecond.
+pub const AWAKE: usize = 256;
 /// Connections on the admin port: two probes and a few scrapers.
 pub const ADMIN_CONNECTIONS: usize = 64;
 /// For requests in flight when the drain is over; with the default drain less than a Pod's
@@ -67,6 +71,7 @@ pub struct Limits {
     pub idle_time: Duration,
     pub close_time: Duration,
     pub connections: usize,
+    pub awake: usize,
     pub admin_connections: usize,
     pub finish_time: Duration,
     pub certificate_poll: Duration,
@@ -89,6 +94,7 @@ impl Default for Limits {
             idle_time: IDLE_TIME,
             close_time: CLOSE_TIME,
             connections: CONNECTIONS,
+            awake: AWAKE,
             admin_connections: ADMIN_CONNECTIONS,
             finish_time: FINISH_TIME,
             certificate_poll: CERTIFICATE_POLL,

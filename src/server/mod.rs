@@ -1,7 +1,7 @@
 //! The serving edge: bytes from the network to a handler, and its answers back.
 //!
-//! `listen` binds, `connections` accepts and ends connections, `activity` knows how long each may
-//! take, `tls` and `certificate` care for certificates, `routes` and `body` turn requests into
+//! `listen` binds, `connections` accepts, `connection` speaks HTTP on one, `activity` knows what
+//! it is doing and until when it may, `tls` and `certificate` care for certificates, `routes` and `body` turn requests into
 //! calls of the handler; `admin`, `health` and `self_call` tell others how we are. It knows
 //! nothing of policies: what a review means is the handler's business.
 
@@ -9,6 +9,7 @@ mod activity;
 mod admin;
 mod body;
 pub mod certificate;
+mod connection;
 mod connections;
 pub mod health;
 pub mod limits;
@@ -27,7 +28,7 @@ use std::time::{Duration, SystemTime};
 
 use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Runtime};
-use tokio::sync::watch;
+use tokio::sync::{Notify, Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
@@ -239,6 +240,8 @@ impl Server {
             connections: limits.connections,
             limits: limits.clone(),
             stage: seen,
+            awake: Semaphore::new(limits.awake),
+            pressed: Notify::new(),
         };
         // Serves to the very end, so that probes hear "not ready" and not nothing.
         let (_open, never) = watch::channel(Stage::Serving);
@@ -249,6 +252,8 @@ impl Server {
             connections: limits.admin_connections,
             limits: limits.clone(),
             stage: never,
+            awake: Semaphore::new(limits.awake),
+            pressed: Notify::new(),
         };
         // Not among the others: its end is what a shutdown waits for.
         let mut serving = JoinSet::new();
