@@ -127,12 +127,7 @@ fn read_document(
 }
 
 /// Reads a document that may be a policy.
-fn read_policy(
-    source: &Arc<Source>,
-    document: &Document<'_>,
-    scope: &Scope,
-    parsed: &mut Parsed,
-) {
+fn read_policy(source: &Arc<Source>, document: &Document<'_>, scope: &Scope, parsed: &mut Parsed) {
     let root = &document.root;
     if root.value == Value::Null {
         return;
@@ -272,21 +267,18 @@ pub fn parse_key(source: &Arc<Source>, scope: &Scope) -> Parsed {
 /// lines; of any other string only the key's name can tell the place.
 fn embedded(source: &Arc<Source>, entry: &Entry<'_>, text: &str) -> Arc<Source> {
     let literal = matches!(entry.value.value, Value::Literal(_));
-    match literal
+    if let Some((line, indent)) = literal
         .then(|| block_origin(source, entry.value.span, text))
         .flatten()
     {
-        Some((line, indent)) => {
-            Source::embedded(source.name(), text, line, source.indent() + indent)
-        }
-        None => {
-            let holder = Place {
-                source: Arc::clone(source),
-                span: entry.span,
-            };
-            let name = format!("{} key {}", source.name(), entry.key);
-            Source::within(holder, name, text)
-        }
+        Source::embedded(source.name(), text, line, source.indent() + indent)
+    } else {
+        let holder = Place {
+            source: Arc::clone(source),
+            span: entry.span,
+        };
+        let name = format!("{} key {}", source.name(), entry.key);
+        Source::within(holder, name, text)
     }
 }
 
@@ -310,5 +302,9 @@ fn block_origin(source: &Source, span: Span, text: &str) -> Option<(usize, usize
         .find(|(_, line)| line.ends_with(first) && line.trim_start() == first.trim_start())?;
     let indent = line.len() - first.len();
     let before = source.locate(u32::try_from(start).ok()?).line;
-    Some((before + offset - empty.min(offset), indent))
+    // The scalar may be said to start at its indicator or at its first line with content.
+    Some(((before + offset).checked_sub(empty)?, indent))
 }
+
+#[cfg(test)]
+mod tests;
