@@ -374,7 +374,7 @@ impl Diagnostic {
                 source: Arc::clone(source),
                 span,
             }),
-            message: message.into(),
+            message: cut(message.into()),
             help: None,
             related: None,
         }
@@ -383,7 +383,7 @@ impl Diagnostic {
     /// The same with what to do about it.
     #[must_use]
     pub fn help(mut self, help: impl Into<String>) -> Self {
-        self.help = Some(help.into());
+        self.help = Some(cut(help.into()));
         self
     }
 
@@ -399,6 +399,18 @@ impl Diagnostic {
     pub fn severity(&self) -> Severity {
         self.code.severity()
     }
+}
+
+/// A message quotes what somebody wrote, which may be megabytes; what is wrong with it is not.
+fn cut(mut text: String) -> String {
+    const MOST: usize = 1000;
+    if text.len() > MOST {
+        let end = (0..=MOST).rev().find(|at| text.is_char_boundary(*at)).unwrap_or_default();
+        text.truncate(end);
+        text.shrink_to_fit();
+        text.push('…');
+    }
+    text
 }
 
 impl fmt::Display for Diagnostic {

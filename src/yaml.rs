@@ -5,7 +5,7 @@
 //! the same here as in the cluster. It never panics and never opens a file.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use granit_parser::{Event, Marker, Parser, ScalarStyle};
@@ -169,7 +169,7 @@ impl Stop {
             code: Code::TooLarge,
             at: span.start,
             message: message.into(),
-            help: None,
+            help: Some("a policy needs far less: is this the right file?"),
         }
     }
 
@@ -382,15 +382,23 @@ fn broken(error: &granit_parser::ScanError) -> Stop {
         } else {
             message
         },
-        help: None,
+        help: Some(if deep {
+            "a policy needs less than twenty levels"
+        } else {
+            "look for a quote, a bracket or an indentation that is wrong here or just above"
+        }),
     }
 }
 
-/// How many nodes a tree has.
+/// How many nodes a tree has; a long text counts as several, because it is copied and read again.
 fn weigh(node: &Node<'_>) -> usize {
+    let text = |text: &str| text.len() / 256;
     1 + match &node.value {
         Value::List(items) => items.iter().map(weigh).sum(),
-        Value::Map(entries) => entries.iter().map(|e| weigh(&e.value)).sum(),
+        Value::Map(entries) => {
+            entries.iter().map(|e| text(&e.key) + weigh(&e.value)).sum()
+        }
+        Value::String(value) | Value::Literal(value) => text(value),
         _ => 0,
     }
 }
@@ -413,6 +421,7 @@ fn merge(mut entries: Vec<Entry<'_>>) -> Vec<Entry<'_>> {
     let (merged, mut own): (Vec<_>, Vec<_>) = entries
         .drain(..)
         .partition(|e| e.key == "<<" && matches!(e.value.value, Value::Map(_) | Value::List(_)));
+    let mut known: HashSet<_> = own.iter().map(|e| e.key.clone()).collect();
     for entry in merged {
         let maps = match entry.value.value {
             Value::List(items) => items,
@@ -424,7 +433,7 @@ fn merge(mut entries: Vec<Entry<'_>>) -> Vec<Entry<'_>> {
         for map in maps {
             if let Value::Map(inherited) = map.value {
                 for entry in inherited {
-                    if !own.iter().any(|e| e.key == entry.key) {
+                    if known.insert(entry.key.clone()) {
                         own.push(entry);
                     }
                 }
@@ -559,6 +568,13 @@ mod tests {
     }
 
     #[test]
+    fn a_large_mapping_is_merged_in_time() {
+        let keys: String = (0..20_000).map(|i| format!("k{i}: 1, ")).collect();
+        let text = format!("a: {{<<: {{{keys}}}, {keys}}}\n");
+        assert_eq!(json_of(&text)["a"].as_object().unwrap().len(), 20_000);
+    }
+
+    #[test]
     fn json_reads_as_yaml_also_with_long_strings() {
         let long = "x".repeat(100_000);
         let text = format!("{{\"a\": [\"{long}\", {{\"{long}\": 1}}], \"b\": \"t\\tn\\u0041\"}}");
@@ -588,11 +604,13 @@ mod tests {
             let line = vec![format!("*a{}", i - 1); 10].join(", ");
             bomb += &format!("a{i}: &a{i} [{line}]\n");
         }
+        let long = format!("a: &a '{}'\nb: [{}]", "x".repeat(1 << 20), "*a,".repeat(1000));
         let wide = "- ".repeat(3) + &"[],".repeat(10);
         for (text, code, why) in [
             (deep_flow.as_str(), Code::TooLarge, "deep flow"),
             (deep_block.as_str(), Code::TooLarge, "deep block"),
             (bomb.as_str(), Code::TooLarge, "alias bomb"),
+            (long.as_str(), Code::TooLarge, "a long text many times"),
             ("a: &a [*a]", Code::TooLarge, "an alias inside itself"),
             ("a: *nobody", Code::Syntax, "an unknown alias"),
             ("a: [1", Code::Syntax, "an open list"),

@@ -11,7 +11,7 @@ use crate::diagnostic::{Code, Diagnostic, Source, Span};
 use crate::yaml::{Entry, Node, Value};
 
 /// A text with more mistakes than this has been understood; the memory for them is bounded.
-const MAX_FINDINGS: usize = 10_000;
+pub(crate) const MAX_FINDINGS: usize = 10_000;
 
 /// The findings of one text.
 pub(crate) struct Findings<'s> {
@@ -92,7 +92,9 @@ impl<'n, 't> Fields<'n, 't> {
 
     /// A field that may be absent. `null` counts as absent, as everywhere in Kubernetes.
     pub(crate) fn optional(&mut self, name: &'static str) -> Option<&'n Node<'t>> {
-        self.known.push(name);
+        if !self.known.contains(&name) {
+            self.known.push(name);
+        }
         let entry = self.entries.iter().rev().find(|e| e.key == name)?;
         (entry.value.value != Value::Null).then_some(&entry.value)
     }
@@ -117,6 +119,9 @@ impl<'n, 't> Fields<'n, 't> {
         for entry in self.entries {
             if self.known.iter().any(|known| *known == entry.key) {
                 continue;
+            }
+            if findings.list.len() >= MAX_FINDINGS {
+                return;
             }
             let message = format!("{} has no field `{}`", self.what, entry.key);
             let help = match nearest(&entry.key, &self.known) {
@@ -151,7 +156,13 @@ pub(crate) fn wrong_type<T>(
         let help = format!("write `[{}]`", node.as_str().unwrap_or_default());
         return findings.add_with_help(Code::WrongType, node.span, message, help);
     }
-    findings.add(Code::WrongType, node.span, message)
+    let help = match wanted {
+        "a mapping" => "write its fields as `name: value`",
+        "a list" => "write `[…]`, or one line with `- ` an entry",
+        "a string" => "write one word, or a text in quotes",
+        other => &format!("write {other} without quotes"),
+    };
+    findings.add_with_help(Code::WrongType, node.span, message, help)
 }
 
 /// A string.
@@ -220,9 +231,26 @@ pub(crate) fn name<T>(
             span: node.span,
         }),
         Err(crate::names::NameError::Empty { .. }) => {
-            findings.add(Code::EmptyField, node.span, format!("{what} is empty"))
+            let message = format!("{what} is empty");
+            findings.add_with_help(Code::EmptyField, node.span, message, "write a name")
         }
-        Err(error) => findings.add(Code::BadName, node.span, error.to_string()),
+        Err(error) => {
+            let wanted: String = text.chars().map(plain).collect();
+            let wanted = wanted.trim_matches(['-', '.']);
+            let help = match parse(wanted) {
+                Ok(_) => format!("write `{wanted}`, if that is its name"),
+                Err(_) => "write a name as an API server takes it, as `team-a.creds`".into(),
+            };
+            findings.add_with_help(Code::BadName, node.span, error.to_string(), help)
+        }
+    }
+}
+
+/// A character as a name may have it.
+fn plain(c: char) -> char {
+    match c.to_ascii_lowercase() {
+        c if c.is_ascii_alphanumeric() || c == '.' => c,
+        _ => '-',
     }
 }
 

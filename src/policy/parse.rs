@@ -7,9 +7,9 @@ use std::sync::Arc;
 
 use super::decode;
 use super::document::{RegistryPolicy, Scope};
-use super::fields::Findings;
-use crate::diagnostic::{Code, Diagnostic, Place, Source, Span};
-use crate::yaml::{self, Document, Entry, Node, Value};
+use super::fields::{Fields, Findings, MAX_FINDINGS, choice, wrong_type};
+use crate::diagnostic::{Code, Diagnostic, Place, Severity, Source, Span};
+use crate::yaml::{self, Entry, Node, Value};
 
 /// The label that makes a ConfigMap hold policies.
 pub const POLICY_LABEL: &str = "pullpass.dev/policy";
@@ -17,6 +17,9 @@ pub const POLICY_LABEL: &str = "pullpass.dev/policy";
 pub const API_GROUP: &str = "pullpass.dev";
 /// The one version of it.
 pub const API_VERSION: &str = "pullpass.dev/v1";
+
+/// Our other kind of document, which no table reads.
+const POLICY_TEST: &str = "PolicyTest";
 
 /// What a text held.
 #[derive(Debug, Default)]
@@ -36,6 +39,21 @@ impl Parsed {
     #[must_use]
     pub fn documents(&self) -> usize {
         self.policies.len() + self.rejected
+    }
+
+    /// Adds findings while there is room, and the first error in any case.
+    fn add(&mut self, found: Vec<Diagnostic>) {
+        let room = MAX_FINDINGS.saturating_sub(self.diagnostics.len());
+        let no_error = found.len() > room && !crate::diagnostic::any_error(&self.diagnostics);
+        for (i, finding) in found.into_iter().enumerate() {
+            let first_error = no_error && finding.severity() == Severity::Error;
+            if i < room || first_error {
+                self.diagnostics.push(finding);
+            }
+            if first_error {
+                break;
+            }
+        }
     }
 
     /// Adds what another text held.
@@ -89,7 +107,7 @@ pub fn parse(source: &Arc<Source>, options: &ParseOptions) -> Parsed {
     let (documents, broken) = yaml::read(source);
     let mut parsed = Parsed::default();
     for document in &documents {
-        read_document(source, document, options, &mut parsed);
+        read_document(source, &document.root, document.span, options, &mut parsed);
     }
     if let Some(broken) = broken {
         parsed.rejected += 1;
@@ -100,37 +118,48 @@ pub fn parse(source: &Arc<Source>, options: &ParseOptions) -> Parsed {
 
 fn read_document(
     source: &Arc<Source>,
-    document: &Document<'_>,
+    root: &Node<'_>,
+    span: Span,
     options: &ParseOptions,
     parsed: &mut Parsed,
 ) {
-    let root = &document.root;
-    let field = |name: &str| root.get(name).and_then(Node::as_str).unwrap_or_default();
-    let group = field("apiVersion").split('/').next().unwrap_or_default();
-    match field("kind") {
-        "RegistryPolicy" if group == API_GROUP || root.get("apiVersion").is_none() => {
+    let field = |name: &str| root.get(name).and_then(Node::as_str);
+    let group = field("apiVersion").and_then(|version| version.split('/').next());
+    match field("kind").unwrap_or_default() {
+        // Without a readable `apiVersion` the kind says whose it is.
+        "RegistryPolicy" if group.is_none_or(|group| group == API_GROUP) => {
             let mut findings = Findings::new(source);
-            let policy = decode::policy(root, document.span, Scope::Cluster, &mut findings);
+            let policy = decode::policy(root, span, Scope::Cluster, &mut findings);
             finish(policy, findings, parsed);
         }
-        "ConfigMap" if field("apiVersion") == "v1" => {
+        "ConfigMap" if field("apiVersion") == Some("v1") => {
             read_config_map(source, root, options, parsed);
         }
         "List" | "ConfigMapList" => match root.get("items").map(|items| &items.value) {
             Some(Value::List(items)) => {
                 for item in items {
-                    let document = Document {
-                        root: item.clone(),
-                        span: document.span,
-                    };
-                    read_document(source, &document, options, parsed);
+                    read_document(source, item, span, options, parsed);
                 }
             }
             _ => parsed.foreign += 1,
         },
         _ if root.value == Value::Null => {}
+        kind if group == Some(API_GROUP) && kind != POLICY_TEST => unknown_kind(source, root, parsed),
         _ => parsed.foreign += 1,
     }
+}
+
+/// A document of our group and of no kind that it has: a typing mistake must not become silence.
+fn unknown_kind(source: &Arc<Source>, root: &Node<'_>, parsed: &mut Parsed) {
+    let mut findings = Findings::new(source);
+    let kinds = [("RegistryPolicy", ()), (POLICY_TEST, ())];
+    let what = "a document of `pullpass.dev`";
+    if let Some(mut fields) = Fields::of(root, what, &mut findings) {
+        if let Some(kind) = fields.required("kind", &mut findings) {
+            choice(kind, "`kind`", &kinds, &mut findings);
+        }
+    }
+    finish(None, findings, parsed);
 }
 
 fn finish(policy: Option<RegistryPolicy>, findings: Findings<'_>, parsed: &mut Parsed) {
@@ -139,7 +168,7 @@ fn finish(policy: Option<RegistryPolicy>, findings: Findings<'_>, parsed: &mut P
         Some(policy) if !bad => parsed.policies.push(policy),
         _ => parsed.rejected += 1,
     }
-    parsed.diagnostics.extend(findings.list);
+    parsed.add(findings.list);
 }
 
 fn read_config_map(
@@ -198,11 +227,20 @@ fn read_key(source: &Arc<Source>, entry: &Entry<'_>, scope: &Scope, parsed: &mut
     let Some(text) = entry.value.as_str() else {
         let mut findings = Findings::new(source);
         let what = format!("the ConfigMap's key `{}`", entry.key);
-        super::fields::wrong_type::<()>(&entry.value, &what, "a string", &mut findings);
+        if let Value::Map(_) | Value::List(_) = entry.value.value {
+            let message = format!("{what} is a string, and here stands {}", entry.value.kind());
+            let help = format!("write `{}: |`, and the policy indented below it", entry.key);
+            findings.add_with_help::<()>(Code::WrongType, entry.span, message, help);
+        } else {
+            wrong_type::<()>(&entry.value, &what, "a string", &mut findings);
+        }
         return finish(None, findings, parsed);
     };
-    let inner = embedded(source, entry, text);
-    parsed.append(parse_key(&inner, scope));
+    let inner = parse_key(&embedded(source, entry, text), scope);
+    parsed.policies.extend(inner.policies);
+    parsed.rejected += inner.rejected;
+    parsed.foreign += inner.foreign;
+    parsed.add(inner.diagnostics);
 }
 
 /// Reads the policies of one ConfigMap key, whose scope the ConfigMap's namespace says.
@@ -213,11 +251,8 @@ pub fn parse_key(source: &Arc<Source>, scope: &Scope) -> Parsed {
     for document in &documents {
         let root = &document.root;
         let kind = root.get("kind").and_then(Node::as_str);
-        let version = root
-            .get("apiVersion")
-            .and_then(Node::as_str)
-            .unwrap_or(API_VERSION);
-        let ours = version.split('/').next() == Some(API_GROUP);
+        let version = root.get("apiVersion").and_then(Node::as_str);
+        let ours = version.is_none_or(|version| version.split('/').next() == Some(API_GROUP));
         if root.value == Value::Null {
             continue;
         }
@@ -225,6 +260,8 @@ pub fn parse_key(source: &Arc<Source>, scope: &Scope) -> Parsed {
             let mut findings = Findings::new(source);
             let policy = decode::policy(root, document.span, scope.clone(), &mut findings);
             finish(policy, findings, &mut parsed);
+        } else if ours && version.is_some() && kind != Some(POLICY_TEST) {
+            unknown_kind(source, root, &mut parsed);
         } else {
             parsed.foreign += 1;
         }
@@ -278,5 +315,5 @@ fn block_origin(source: &Source, span: Span, text: &str) -> Option<(usize, usize
         .find(|(_, line)| line.ends_with(first) && line.trim_start() == first.trim_start())?;
     let indent = line.len() - first.len();
     let before = source.locate(u32::try_from(start).ok()?).line;
-    Some((before + offset - empty.min(offset), indent))
+    Some(((before + offset).saturating_sub(empty).max(1), indent))
 }
