@@ -44,9 +44,8 @@ def start(binary, certificates):
                 entry = json.loads(line)
             except ValueError:
                 continue
-            fields = entry.get("fields", entry)
-            if fields.get("message") == "listening" and fields.get("port_name", "webhook") == "webhook":
-                address.append(fields["address"])
+            if entry.get("message") == "listening" and entry.get("port") == "admission":
+                address.append(entry["address"])
                 listening.set()
         listening.set()
 
@@ -97,7 +96,7 @@ def main():
     with tempfile.TemporaryDirectory() as directory:
         certificates = pathlib.Path(directory)
         title("A CA and a serving certificate for this demonstration")
-        subprocess.run([binary, "certs", "--out", certificates, "--name", "localhost"], check=True)
+        subprocess.run([binary, "certs", "--out", certificates], check=True, stdout=subprocess.DEVNULL)
         server, address = start(binary, certificates)
         try:
             title(f"The webhook listens on https://{address}; its table is examples/policy.yaml")

@@ -44,11 +44,7 @@ impl Source {
     }
 
     /// A text that another text holds in a form whose lines are not its own: a quoted string.
-    pub fn within(
-        origin: Place,
-        name: impl Into<String>,
-        text: impl Into<String>,
-    ) -> Arc<Self> {
+    pub fn within(origin: Place, name: impl Into<String>, text: impl Into<String>) -> Arc<Self> {
         Arc::new(Self {
             name: name.into(),
             text: text.into(),
@@ -374,7 +370,7 @@ impl Diagnostic {
                 source: Arc::clone(source),
                 span,
             }),
-            message: cut(message.into()),
+            message: message.into(),
             help: None,
             related: None,
         }
@@ -383,7 +379,7 @@ impl Diagnostic {
     /// The same with what to do about it.
     #[must_use]
     pub fn help(mut self, help: impl Into<String>) -> Self {
-        self.help = Some(cut(help.into()));
+        self.help = Some(help.into());
         self
     }
 
@@ -399,18 +395,6 @@ impl Diagnostic {
     pub fn severity(&self) -> Severity {
         self.code.severity()
     }
-}
-
-/// A message quotes what somebody wrote, which may be megabytes; what is wrong with it is not.
-fn cut(mut text: String) -> String {
-    const MOST: usize = 1000;
-    if text.len() > MOST {
-        let end = (0..=MOST).rev().find(|at| text.is_char_boundary(*at)).unwrap_or_default();
-        text.truncate(end);
-        text.shrink_to_fit();
-        text.push('…');
-    }
-    text
 }
 
 impl fmt::Display for Diagnostic {
@@ -465,23 +449,47 @@ mod tests {
     fn a_place_far_into_a_text_is_counted_from_the_nearest_mark() {
         let text = format!("{}\n{}x", "é".repeat(3000), "ab\n".repeat(2000));
         let source = Source::new("p.yaml", text.as_str());
-        for offset in [0, 1023, 1024, 1025, 2048, 5999, 6000, 6001, 9000, text.len()] {
+        for offset in [
+            0,
+            1023,
+            1024,
+            1025,
+            2048,
+            5999,
+            6000,
+            6001,
+            9000,
+            text.len(),
+        ] {
             let before = &text.as_bytes()[..offset];
             let line = before.split(|&b| b == b'\n').count();
             let last = before.split(|&b| b == b'\n').next_back().unwrap();
             let column = String::from_utf8_lossy(last).chars().count();
             // An offset inside a character means its end.
-            let want = Location { line, column: column + 1 };
-            assert_eq!(source.locate(offset as u32), want, "offset {offset}");
+            let want = Location {
+                line,
+                column: column + 1,
+            };
+            assert_eq!(
+                source.locate(u32::try_from(offset).unwrap()),
+                want,
+                "offset {offset}"
+            );
         }
     }
 
     #[test]
     fn a_text_within_a_string_knows_the_place_that_holds_it() {
         let file = Source::new("cm.json", "{\"a\": \"b: 1\\n\"}");
-        let holder = Place { source: file, span: Span { start: 6, end: 13 } };
+        let holder = Place {
+            source: file,
+            span: Span { start: 6, end: 13 },
+        };
         let source = Source::within(holder.clone(), "cm.json key a", "b: 1\n");
-        let place = Place { source, span: Span { start: 3, end: 4 } };
+        let place = Place {
+            source,
+            span: Span { start: 3, end: 4 },
+        };
         assert_eq!(place.to_string(), "cm.json key a:1:4");
         assert_eq!(place.in_file(), &holder);
     }

@@ -8,10 +8,14 @@
 //! 3. [`diagnostic`], [`names`], [`yaml`]: what a person wrote, and what is wrong with it.
 //! 4. [`policy`]: text → document → table → decision.
 //! 5. [`objects`], [`snapshot`], [`load`]: what a decision reads beside the Pod, published whole.
-//! 6. [`admission`]: a whole AdmissionReview answered as a function of its bytes.
+//! 6. [`admission`], [`manifest`]: a whole AdmissionReview answered as a function of its bytes, and
+//!    manifests from files by the same code.
 //!
 //! All of the above is pure: no clock, file, network or runtime, and it builds with
-//! `--no-default-features`. The edges carry bytes to it.
+//! `--no-default-features`. The edges carry bytes to it:
+//!
+//! 7. `server`, `metrics`, `telemetry` (feature `serve`): the HTTPS webhook.
+//! 8. `cli` (feature `cli`): one file a command.
 //!
 //! ```
 //! use pullpass::admission::{admit, review::Pod};
@@ -53,5 +57,12 @@ pub mod admission;
 
 pub mod manifest;
 
-#[cfg(feature = "cli")]
+#[cfg(feature = "serve")]
+pub mod metrics;
+#[cfg(feature = "serve")]
+pub mod server;
+#[cfg(feature = "serve")]
+pub mod telemetry;
+
+#[cfg(all(feature = "cli", feature = "serve"))]
 pub mod cli;

@@ -60,13 +60,44 @@ impl Found {
     }
 }
 
+/// A Pod of a document, not looked at yet.
+#[derive(Debug)]
+pub struct Located<'v> {
+    /// The kind of the object that holds it.
+    pub kind: &'v str,
+    /// That object's name, or its prefix.
+    pub name: &'v str,
+    /// Its namespace, when it says one.
+    pub namespace: Option<&'v str>,
+    /// Where the Pod stands in the document.
+    pub path: PointerBuf,
+    /// The Pod.
+    pub pod: &'v Value,
+}
+
+/// Every Pod of a document, in order.
+#[must_use]
+pub fn pods(document: &Value) -> Vec<Located<'_>> {
+    let mut located = Vec::new();
+    walk(document, PointerBuf::new(), None, &mut located);
+    located
+}
+
 /// Applies the table to every Pod of a document, in order. Nothing is changed yet: see
 /// [`Found::patch`].
 #[must_use]
 pub fn examine(document: &Value, namespace: &str, snapshot: &Snapshot) -> Vec<Found> {
-    let mut found = Vec::new();
-    walk(document, PointerBuf::new(), namespace, snapshot, &mut found);
-    found
+    let located = pods(document).into_iter().map(|located| {
+        let namespace = located.namespace.unwrap_or(namespace);
+        Found {
+            kind: located.kind.to_owned(),
+            name: located.name.to_owned(),
+            namespace: namespace.to_owned(),
+            path: located.path,
+            admission: admit_value(located.pod, namespace, snapshot),
+        }
+    });
+    located.collect()
 }
 
 /// The document with the patches of what was found in it.
@@ -91,28 +122,21 @@ pub fn is_review(document: &Value) -> bool {
     text(document, "kind") == "AdmissionReview"
 }
 
-fn walk(
-    value: &Value,
+fn walk<'v>(
+    value: &'v Value,
     path: PointerBuf,
-    namespace: &str,
-    snapshot: &Snapshot,
-    found: &mut Vec<Found>,
+    namespace: Option<&'v str>,
+    located: &mut Vec<Located<'v>>,
 ) {
     let kind = text(value, "kind");
     if kind.ends_with("List") {
-        for (i, item) in value
-            .get("items")
-            .and_then(Value::as_array)
-            .into_iter()
-            .flatten()
-            .enumerate()
-        {
+        let items = value.get("items").and_then(Value::as_array);
+        for (i, item) in items.into_iter().flatten().enumerate() {
             walk(
                 item,
                 join(&path, &["items", &i.to_string()]),
                 namespace,
-                snapshot,
-                found,
+                located,
             );
         }
         return;
@@ -122,8 +146,12 @@ fn walk(
             return;
         };
         let own = value.pointer("/request/namespace").and_then(Value::as_str);
-        let path = join(&path, &["request", "object"]);
-        return walk(object, path, own.unwrap_or(namespace), snapshot, found);
+        return walk(
+            object,
+            join(&path, &["request", "object"]),
+            own.or(namespace),
+            located,
+        );
     }
     let Some(template) = template(value) else {
         return;
@@ -133,20 +161,19 @@ fn walk(
         return;
     };
     let metadata = |key: &str| {
-        value
+        let text = value
             .get("metadata")
-            .map_or("", |metadata| text(metadata, key))
+            .map_or("", |metadata| text(metadata, key));
+        Some(text).filter(|text| !text.is_empty())
     };
-    let own = Some(metadata("namespace"))
-        .filter(|own| !own.is_empty())
-        .unwrap_or(namespace);
-    let name = Some(metadata("name")).filter(|name| !name.is_empty());
-    found.push(Found {
-        kind: kind.to_owned(),
-        name: name.unwrap_or_else(|| metadata("generateName")).to_owned(),
-        namespace: own.to_owned(),
+    located.push(Located {
+        kind,
+        name: metadata("name")
+            .or(metadata("generateName"))
+            .unwrap_or_default(),
+        namespace: metadata("namespace").or(namespace),
         path: join(&path, template),
-        admission: admit_value(pod, own, snapshot),
+        pod,
     });
 }
 

@@ -28,7 +28,7 @@ pub struct Snapshot {
 }
 
 /// Labels of namespaces.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Namespaces(HashMap<Box<str>, Box<[Label<'static>]>>);
 
 impl Namespaces {
@@ -118,7 +118,7 @@ pub struct ScopeOptions {
     pub own_namespace: Arc<str>,
     /// Namespaces excluded by the administrator.
     pub excluded: Vec<String>,
-    /// Labels cannot opt out.
+    /// A Pod's label cannot opt out; a namespace's still does.
     pub ignore_opt_out: bool,
 }
 
@@ -184,7 +184,7 @@ impl ScopeOptions {
                 NamespaceMode::OptIn if inject != Some("enabled") => {
                     Some(Exclusion::NamespaceNotOptedIn)
                 }
-                NamespaceMode::OptOut if inject == Some("disabled") && !self.ignore_opt_out => {
+                NamespaceMode::OptOut if inject == Some("disabled") => {
                     Some(Exclusion::NamespaceOptedOut)
                 }
                 _ => None,

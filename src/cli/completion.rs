@@ -107,7 +107,9 @@ fn answer(mut root: Command, words: &[&str]) -> String {
             found.push((sub.get_name().to_owned(), first_line(sub.get_about())));
         }
     } else {
-        command.get_positionals().for_each(|arg| values(arg, "", &mut found));
+        command
+            .get_positionals()
+            .for_each(|arg| values(arg, "", &mut found));
         files = found.is_empty();
     }
     let mut text = String::new();
@@ -121,18 +123,31 @@ fn answer(mut root: Command, words: &[&str]) -> String {
 
 /// The flag that a word is, when it takes a value.
 fn flag<'c>(command: &'c Command, word: &str) -> Option<&'c Arg> {
-    command.get_arguments().filter(|arg| arg.get_action().takes_values()).find(|arg| {
-        let long = word.strip_prefix("--").is_some_and(|name| arg.get_long() == Some(name));
-        let short = word.strip_prefix('-').is_some_and(|name| {
-            arg.get_short().is_some_and(|short| name.strip_prefix(short) == Some(""))
-        });
-        long || short
-    })
+    command
+        .get_arguments()
+        .filter(|arg| arg.get_action().takes_values())
+        .find(|arg| {
+            let long = word
+                .strip_prefix("--")
+                .is_some_and(|name| arg.get_long() == Some(name));
+            let short = word.strip_prefix('-').is_some_and(|name| {
+                arg.get_short()
+                    .is_some_and(|short| name.strip_prefix(short) == Some(""))
+            });
+            long || short
+        })
 }
 
 fn values(arg: &Arg, prefix: &str, found: &mut Vec<(String, String)>) {
-    for value in arg.get_possible_values().iter().filter(|value| !value.is_hide_set()) {
-        found.push((format!("{prefix}{}", value.get_name()), first_line(value.get_help())));
+    for value in arg
+        .get_possible_values()
+        .iter()
+        .filter(|value| !value.is_hide_set())
+    {
+        found.push((
+            format!("{prefix}{}", value.get_name()),
+            first_line(value.get_help()),
+        ));
     }
 }
 
@@ -150,19 +165,54 @@ mod tests {
         for (words, want, directive, why) in [
             (&["li"][..], &["lint"][..], ":4", "a command begun"),
             (&["lint", "--fail"], &["--fail-on"], ":4", "a flag begun"),
-            (&["lint", "--fail-on", ""], &["error", "warning", "never"], ":4", "a flag's values"),
-            (&["lint", "--fail-on=w"], &["--fail-on=warning"], ":4", "the same in one word"),
-            (&["lint", "-o", "sa"], &["sarif"], ":4", "a short flag's values"),
+            (
+                &["lint", "--fail-on", ""],
+                &["error", "warning", "never"],
+                ":4",
+                "a flag's values",
+            ),
+            (
+                &["lint", "--fail-on=w"],
+                &["--fail-on=warning"],
+                ":4",
+                "the same in one word",
+            ),
+            (
+                &["lint", "-o", "sa"],
+                &["sarif"],
+                ":4",
+                "a short flag's values",
+            ),
             (&["lint", "--fail-on", "never", "x"], &[], ":0", "files"),
-            (&["lint", "--color", "a"], &["auto", "always"], ":4", "a flag of all commands"),
-            (&["completion", "k"], &["kubectl"], ":4", "an argument's values"),
-            (&[], &["lint", "schema", "completion"], ":4", "nothing typed"),
+            (
+                &["lint", "--color", "a"],
+                &["auto", "always"],
+                ":4",
+                "a flag of all commands",
+            ),
+            (
+                &["completion", "k"],
+                &["kubectl"],
+                ":4",
+                "an argument's values",
+            ),
+            (
+                &[],
+                &["lint", "schema", "completion"],
+                ":4",
+                "nothing typed",
+            ),
         ] {
             let text = answer(super::super::command(), words);
-            let mut lines: Vec<_> =
-                text.lines().map(|line| line.split('\t').next().unwrap()).collect();
+            let mut lines: Vec<_> = text
+                .lines()
+                .map(|line| line.split('\t').next().unwrap())
+                .collect();
             assert_eq!(lines.pop(), Some(directive), "{words:?}: {why}");
-            assert!(want.iter().all(|word| lines.contains(word)), "{words:?}: {why}: {lines:?}");
+            assert!(
+                want.iter().all(|word| lines.contains(word)),
+                "{words:?}: {why}: {lines:?}"
+            );
             if !words.is_empty() {
                 assert_eq!(lines.len(), want.len(), "{words:?}: {why}: {lines:?}");
             }

@@ -44,9 +44,15 @@ mod tests {
                 assert!(page.contains(&format!("\n{part}")), "{code} has no {part}");
             }
             assert!(!page.contains("<a id="), "{code}: two pages in one");
-            let anchor = format!("<a id=\"{}\"></a>\n\n## {code}: ", code.as_str().to_lowercase());
+            let anchor = format!(
+                "<a id=\"{}\"></a>\n\n## {code}: ",
+                code.as_str().to_lowercase()
+            );
             assert!(PAGES.contains(&anchor), "{code} has no anchor");
-            assert!(title(code).is_some_and(|title| title.len() > 5), "{code} has no title");
+            assert!(
+                title(code).is_some_and(|title| title.len() > 5),
+                "{code} has no title"
+            );
         }
     }
 

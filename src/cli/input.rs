@@ -8,6 +8,7 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use crate::diagnostic::{Code, Diagnostic, Source, Span};
 use crate::policy::parse::holds_policies;
@@ -57,7 +58,10 @@ pub fn read(paths: &[PathBuf]) -> Result<Vec<Input>, InputError> {
         for file in files(path)? {
             if seen.insert(fs::canonicalize(&file).map_err(unreadable(&file))?) {
                 let name = file.to_string_lossy();
-                inputs.push(read_one(&name, File::open(&file).map_err(unreadable(&file))?)?);
+                inputs.push(read_one(
+                    &name,
+                    File::open(&file).map_err(unreadable(&file))?,
+                )?);
             }
         }
     }
@@ -67,7 +71,39 @@ pub fn read(paths: &[PathBuf]) -> Result<Vec<Input>, InputError> {
 /// The same for commands that need every text: the first one that is refused ends it.
 pub fn read_all(paths: &[PathBuf]) -> Result<Vec<Arc<Source>>, InputError> {
     let inputs = read(paths)?;
-    inputs.into_iter().map(|input| input.text.map_err(InputError::Refused)).collect()
+    inputs
+        .into_iter()
+        .map(|input| input.text.map_err(InputError::Refused))
+        .collect()
+}
+
+/// What a file looks like from outside: other after every edit or swap of a link.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stamp {
+    path: PathBuf,
+    target: Option<PathBuf>,
+    length: u64,
+    modified: Option<SystemTime>,
+}
+
+/// The stamps of all files that the paths mean now. What cannot be looked at has an empty one.
+#[must_use]
+pub fn stamp(paths: &[PathBuf]) -> Vec<Stamp> {
+    let files = paths
+        .iter()
+        .filter(|path| !is_stdin(path))
+        .flat_map(|path| files(path).unwrap_or_else(|_| vec![path.clone()]));
+    files
+        .map(|path| {
+            let metadata = fs::metadata(&path).ok();
+            Stamp {
+                target: fs::canonicalize(&path).ok(),
+                length: metadata.as_ref().map_or(0, fs::Metadata::len),
+                modified: metadata.and_then(|metadata| metadata.modified().ok()),
+                path,
+            }
+        })
+        .collect()
 }
 
 fn is_stdin(path: &Path) -> bool {
@@ -120,22 +156,39 @@ fn because(path: &Path, error: &io::Error) -> InputError {
         io::ErrorKind::PermissionDenied => "permission denied".to_owned(),
         _ => error.to_string(),
     };
-    InputError::Unreadable { name: path.to_string_lossy().into_owned(), reason }
+    InputError::Unreadable {
+        name: path.to_string_lossy().into_owned(),
+        reason,
+    }
 }
 
 fn read_one(name: &str, reader: impl Read) -> Result<Input, InputError> {
     let mut bytes = Vec::new();
-    let limit = u64::try_from(MAX_BYTES).unwrap_or(u64::MAX).saturating_add(1);
+    let limit = u64::try_from(MAX_BYTES)
+        .unwrap_or(u64::MAX)
+        .saturating_add(1);
     let read = reader.take(limit).read_to_end(&mut bytes);
     read.map_err(unreadable(Path::new(name)))?;
-    let text = if bytes.len() > MAX_BYTES { Err(too_large(name)) } else { text(name, bytes) };
-    Ok(Input { name: name.to_owned(), text: text.map_err(Box::new) })
+    let text = if bytes.len() > MAX_BYTES {
+        Err(too_large(name))
+    } else {
+        text(name, bytes)
+    };
+    Ok(Input {
+        name: name.to_owned(),
+        text: text.map_err(Box::new),
+    })
 }
 
 fn too_large(name: &str) -> Diagnostic {
     let message = format!("`{name}` is larger than {} MiB", MAX_BYTES >> 20);
-    Diagnostic::new(Code::TooLarge, &Source::new(name, ""), Span::default(), message)
-        .help("split it into several files")
+    Diagnostic::new(
+        Code::TooLarge,
+        &Source::new(name, ""),
+        Span::default(),
+        message,
+    )
+    .help("split it into several files")
 }
 
 fn text(name: &str, bytes: Vec<u8>) -> Result<Arc<Source>, Diagnostic> {
@@ -156,8 +209,13 @@ fn text(name: &str, bytes: Vec<u8>) -> Result<Arc<Source>, Diagnostic> {
             shown.push(char::REPLACEMENT_CHARACTER);
             let end = u32::try_from(shown.len()).unwrap_or(u32::MAX);
             let source = Source::new(name, shown);
-            let message = format!("`{name}` is not UTF-8: the byte 0x{bad:02x} does not belong there");
-            let help = if utf16 { "it looks like UTF-16: save it as UTF-8" } else { "save it as UTF-8" };
+            let message =
+                format!("`{name}` is not UTF-8: the byte 0x{bad:02x} does not belong there");
+            let help = if utf16 {
+                "it looks like UTF-16: save it as UTF-8"
+            } else {
+                "save it as UTF-8"
+            };
             Err(Diagnostic::new(Code::Syntax, &source, Span { start, end }, message).help(help))
         }
     }
@@ -173,22 +231,43 @@ mod tests {
         let root = directory.path();
         fs::create_dir_all(root.join("b")).unwrap();
         fs::create_dir_all(root.join(".git")).unwrap();
-        for file in ["c.json", "a.yaml", "b/x.yml", "b/notes.txt", ".git/d.yaml", "README.md"] {
+        for file in [
+            "c.json",
+            "a.yaml",
+            "b/x.yml",
+            "b/notes.txt",
+            ".git/d.yaml",
+            "README.md",
+        ] {
             fs::write(root.join(file), "").unwrap();
         }
         let inputs = read(&[root.to_owned(), root.join("a.yaml")]).unwrap();
         let names: Vec<_> = inputs
             .iter()
-            .map(|input| input.name.strip_prefix(&format!("{}/", root.display())).unwrap())
+            .map(|input| {
+                input
+                    .name
+                    .strip_prefix(&format!("{}/", root.display()))
+                    .unwrap()
+            })
             .collect();
-        assert_eq!(names, ["a.yaml", "b/x.yml", "c.json"], "and a file given twice is read once");
+        assert_eq!(
+            names,
+            ["a.yaml", "b/x.yml", "c.json"],
+            "and a file given twice is read once"
+        );
     }
 
     #[test]
     fn what_cannot_be_a_text_is_a_finding() {
         let big = vec![b' '; MAX_BYTES + 1];
         for (bytes, code, place, why) in [
-            (&b"a: 1\nb: \xff"[..], Code::Syntax, "f:2:4", "the bad byte is shown"),
+            (
+                &b"a: 1\nb: \xff"[..],
+                Code::Syntax,
+                "f:2:4",
+                "the bad byte is shown",
+            ),
             (b"\xff\xfea\0", Code::Syntax, "f:1:1", "UTF-16"),
             (&big, Code::TooLarge, "f:1:1", "one byte too many"),
         ] {
@@ -196,7 +275,10 @@ mod tests {
             assert_eq!(finding.code, code, "{why}");
             assert_eq!(finding.place.unwrap().to_string(), place, "{why}");
         }
-        let source = read_one("f", &b"\xef\xbb\xbfa: 1"[..]).unwrap().text.unwrap();
+        let source = read_one("f", &b"\xef\xbb\xbfa: 1"[..])
+            .unwrap()
+            .text
+            .unwrap();
         assert_eq!(source.text(), "a: 1", "a byte order mark is dropped");
     }
 }

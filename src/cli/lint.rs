@@ -8,12 +8,12 @@ use std::path::PathBuf;
 use anyhow::{Context, bail};
 use clap::ValueEnum;
 
+use super::Exit;
 use super::explain;
 use super::input::{self, Input};
 use super::output::{Io, Output, OutputParser};
 use super::render::{self, Report};
 use super::shared::FailOn;
-use super::Exit;
 use crate::diagnostic::{Code, Diagnostic, Severity};
 use crate::policy::{self, ParseOptions, Parsed, checks};
 
@@ -42,7 +42,12 @@ pub struct Args {
     )]
     output: Vec<Output<Format>>,
     /// The least severity that makes the exit status 1.
-    #[arg(long, value_name = "SEVERITY", env = "PULLPASS_FAIL_ON", default_value = "error")]
+    #[arg(
+        long,
+        value_name = "SEVERITY",
+        env = "PULLPASS_FAIL_ON",
+        default_value = "error"
+    )]
     fail_on: FailOn,
     /// pullpass's own namespace, whose ConfigMaps hold cluster-wide policies.
     #[arg(
@@ -54,7 +59,12 @@ pub struct Args {
     )]
     namespace: String,
     /// Print what a code means, why it matters, a bad and a good example.
-    #[arg(long, value_name = "CODE", env = "PULLPASS_EXPLAIN", conflicts_with = "paths")]
+    #[arg(
+        long,
+        value_name = "CODE",
+        env = "PULLPASS_EXPLAIN",
+        conflicts_with = "paths"
+    )]
     explain: Option<String>,
 }
 
@@ -92,29 +102,42 @@ pub fn run(args: &Args, io: &mut Io) -> anyhow::Result<Exit> {
         foreign: parsed.foreign,
         fail_on: args.fail_on,
     };
-    io.write(&args.output, Format::Text, |format, colored, out| match format {
-        Format::Text => render::text::write(&report, colored, out),
-        Format::Json => render::json::write(&report, out),
-        Format::Sarif => render::sarif::write(&report, out),
-        Format::Github => render::github::write(&report, out),
-        Format::Junit => render::junit::write(&report, out),
-    })?;
+    io.write(
+        &args.output,
+        Format::Text,
+        |format, colored, out| match format {
+            Format::Text => render::text::write(&report, colored, out),
+            Format::Json => render::json::write(&report, out),
+            Format::Sarif => render::sarif::write(&report, out),
+            Format::Github => render::github::write(&report, out),
+            Format::Junit => render::junit::write(&report, out),
+        },
+    )?;
     if parsed.foreign > 0 {
-        io.say(&format!("skipped {} of other kinds", count(parsed.foreign, "document")));
+        io.say(&format!(
+            "skipped {} of other kinds",
+            count(parsed.foreign, "document")
+        ));
     }
     if parsed.documents() == 0 {
         let files = count(inputs.len(), "file");
         bail!("nothing to examine: no RegistryPolicy in {files}");
     }
     io.say(&summary(&parsed, inputs.len()));
-    let fails = parsed.diagnostics.iter().any(|finding| args.fail_on.fails(finding));
+    let fails = parsed
+        .diagnostics
+        .iter()
+        .any(|finding| args.fail_on.fails(finding));
     Ok(if fails { Exit::Findings } else { Exit::Fine })
 }
 
 /// Everything that is wrong, each file's findings together and in its order.
 fn check(inputs: &[Input], namespace: &str) -> Parsed {
     // A tenant's policy is checked whether or not this installation reads tenants' policies.
-    let options = ParseOptions { own_namespace: namespace.into(), tenant_policies: true };
+    let options = ParseOptions {
+        own_namespace: namespace.into(),
+        tenant_policies: true,
+    };
     let mut all = Parsed::default();
     for input in inputs {
         match &input.text {
@@ -127,12 +150,19 @@ fn check(inputs: &[Input], namespace: &str) -> Parsed {
     }
     // The server runs the same over what it read: taken names, sources, shadows.
     checks::run(&mut all);
-    let order: HashMap<&str, usize> =
-        inputs.iter().enumerate().map(|(i, input)| (input.name.as_str(), i)).collect();
+    let order: HashMap<&str, usize> = inputs
+        .iter()
+        .enumerate()
+        .map(|(i, input)| (input.name.as_str(), i))
+        .collect();
     all.diagnostics.sort_by_cached_key(|finding| {
         finding.place.as_ref().map(|place| {
             let file = place.in_file();
-            (order.get(file.source.name()).copied(), file.start(), place.start())
+            (
+                order.get(file.source.name()).copied(),
+                file.start(),
+                place.start(),
+            )
         })
     });
     all
@@ -140,8 +170,16 @@ fn check(inputs: &[Input], namespace: &str) -> Parsed {
 
 fn summary(parsed: &Parsed, files: usize) -> String {
     let is = |severity| move |finding: &&Diagnostic| finding.severity() == severity;
-    let errors = parsed.diagnostics.iter().filter(is(Severity::Error)).count();
-    let warnings = parsed.diagnostics.iter().filter(is(Severity::Warning)).count();
+    let errors = parsed
+        .diagnostics
+        .iter()
+        .filter(is(Severity::Error))
+        .count();
+    let warnings = parsed
+        .diagnostics
+        .iter()
+        .filter(is(Severity::Warning))
+        .count();
     let found = match (errors, warnings) {
         (0, 0) => "nothing found".to_owned(),
         (0, _) => count(warnings, "warning"),

@@ -3,14 +3,19 @@
 //! The result goes to standard output and parses whole; words about it go to standard error. A
 //! command decides nothing of its own: it reads files, calls the core and draws what came back.
 
+pub mod certs;
 pub mod completion;
 pub mod explain;
 pub mod input;
 pub mod lint;
+pub mod match_image;
+pub mod mutate;
 pub mod output;
 pub mod render;
 pub mod schema;
 pub mod shared;
+pub mod test;
+pub mod webhook;
 
 use std::ffi::OsString;
 use std::io::{self, Write};
@@ -55,7 +60,13 @@ impl From<Exit> for ExitCode {
 )]
 struct Cli {
     /// Whether text is coloured; `auto` asks the terminal, `NO_COLOR` and `CLICOLOR_FORCE`.
-    #[arg(long, global = true, value_name = "WHEN", env = "PULLPASS_COLOR", default_value = "auto")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "WHEN",
+        env = "PULLPASS_COLOR",
+        default_value = "auto"
+    )]
     color: Color,
     #[command(subcommand)]
     command: Command,
@@ -71,7 +82,14 @@ Installed as `kubectl-pullpass` on the PATH, this binary is a kubectl plugin: `k
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Webhook(webhook::Args),
+
+    Match(match_image::Args),
+    Mutate(mutate::Args),
     Lint(lint::Args),
+
+    Test(test::Args),
+    Certs(certs::Args),
     Schema(schema::Args),
     Completion(completion::Args),
 }
@@ -80,11 +98,18 @@ enum Command {
 #[must_use]
 pub fn command() -> clap::Command {
     // What the environment holds is nobody's business, and would make help texts differ.
-    hide_values(Cli::command())
+    let command = hide_values(Cli::command());
+    ["match", "test"]
+        .into_iter()
+        .fold(command, |command, name| {
+            command.mut_subcommand(name, shared::one_value_a_flag)
+        })
 }
 
 fn hide_values(command: clap::Command) -> clap::Command {
-    command.mut_args(|arg| arg.hide_env_values(true)).mut_subcommands(hide_values)
+    command
+        .mut_args(|arg| arg.hide_env_values(true))
+        .mut_subcommands(hide_values)
 }
 
 /// Runs one command. The first argument is the program's own name.
@@ -94,16 +119,29 @@ pub fn run(args: Vec<OsString>) -> Exit {
         let words = args.get(2..).unwrap_or_default();
         return finish(completion::candidates(words, &mut Io::new(Color::Never)));
     }
-    let plugin = args.first().is_some_and(|name| is_kubectl_plugin(Path::new(name)));
-    let command = command().bin_name(if plugin { "kubectl pullpass" } else { "pullpass" });
-    let parsed = command.try_get_matches_from(args).and_then(|m| Cli::from_arg_matches(&m));
+    let plugin = args
+        .first()
+        .is_some_and(|name| is_kubectl_plugin(Path::new(name)));
+    let command = command().bin_name(if plugin {
+        "kubectl pullpass"
+    } else {
+        "pullpass"
+    });
+    let parsed = command
+        .try_get_matches_from(args)
+        .and_then(|m| Cli::from_arg_matches(&m));
     let cli = match parsed {
         Ok(cli) => cli,
         Err(error) => return refuse(&error),
     };
     let mut io = Io::new(cli.color);
     finish(match cli.command {
+        Command::Webhook(args) => webhook::run(&args, &mut io),
+        Command::Match(args) => match_image::run(&args, &mut io),
+        Command::Mutate(args) => mutate::run(&args, &mut io),
         Command::Lint(args) => lint::run(&args, &mut io),
+        Command::Test(args) => test::run(&args, &mut io),
+        Command::Certs(args) => certs::run(&args, &mut io),
         Command::Schema(args) => schema::run(&args, &mut io),
         Command::Completion(args) => completion::run(&args, &mut io),
     })
@@ -111,7 +149,9 @@ pub fn run(args: Vec<OsString>) -> Exit {
 
 /// Whether the program was installed so that kubectl finds it: `kubectl-pullpass`.
 fn is_kubectl_plugin(program: &Path) -> bool {
-    program.file_stem().is_some_and(|stem| stem == "kubectl-pullpass")
+    program
+        .file_stem()
+        .is_some_and(|stem| stem == "kubectl-pullpass")
 }
 
 fn finish(result: anyhow::Result<Exit>) -> Exit {
@@ -124,7 +164,9 @@ fn finish(result: anyhow::Result<Exit>) -> Exit {
 }
 
 fn is_broken_pipe(error: &anyhow::Error) -> bool {
-    let mut causes = error.chain().filter_map(|cause| cause.downcast_ref::<io::Error>());
+    let mut causes = error
+        .chain()
+        .filter_map(|cause| cause.downcast_ref::<io::Error>());
     causes.any(|cause| cause.kind() == io::ErrorKind::BrokenPipe)
 }
 
@@ -186,7 +228,9 @@ mod tests {
     fn every_flag_is_an_environment_variable_of_its_name() {
         walk(&command(), "pullpass", &mut |path, command| {
             for arg in command.get_arguments() {
-                let Some(long) = arg.get_long().filter(|long| *long != "help" && *long != "version")
+                let Some(long) = arg
+                    .get_long()
+                    .filter(|long| *long != "help" && *long != "version")
                 else {
                     continue;
                 };
@@ -200,7 +244,10 @@ mod tests {
     #[test]
     fn every_command_has_a_long_help_with_an_example() {
         walk(&command(), "pullpass", &mut |path, command| {
-            let help = command.get_after_long_help().map(ToString::to_string).unwrap_or_default();
+            let help = command
+                .get_after_long_help()
+                .map(ToString::to_string)
+                .unwrap_or_default();
             assert!(help.contains("pullpass "), "{path} has no example");
         });
     }

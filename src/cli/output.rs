@@ -44,6 +44,11 @@ impl Io {
         let _ = writeln!(io::stderr(), "{}", super::render::visible(line));
     }
 
+    /// Text that is drawn already, on standard error.
+    pub fn say_text(&mut self, text: &[u8]) {
+        let _ = io::stderr().write_all(text);
+    }
+
     /// Standard output for text as it is.
     pub fn print(&mut self, text: &[u8]) -> anyhow::Result<()> {
         let mut stdout = io::stdout().lock();
@@ -70,11 +75,19 @@ impl Io {
         default: F,
         mut draw: impl FnMut(F, bool, &mut dyn Write) -> io::Result<()>,
     ) -> anyhow::Result<()> {
-        let to_stdout = outputs.iter().filter(|output| output.file.is_none()).count();
+        let to_stdout = outputs
+            .iter()
+            .filter(|output| output.file.is_none())
+            .count();
         if to_stdout > 1 {
-            bail!("two outputs would share standard output; give all but one a file: `-o json=FILE`");
+            bail!(
+                "two outputs would share standard output; give all but one a file: `-o json=FILE`"
+            );
         }
-        let usual = [Output { format: default, file: None }];
+        let usual = [Output {
+            format: default,
+            file: None,
+        }];
         let outputs = if outputs.is_empty() { &usual } else { outputs };
         for Output { format, file } in outputs {
             let colored = self.styled(file.is_none());
@@ -86,9 +99,10 @@ impl Io {
                 let drawn = draw(*format, colored, &mut file).and_then(|()| file.flush());
                 drawn.with_context(|| format!("cannot write `{name}`"))?;
             } else {
-                let choice = match colored {
-                    true => anstream::ColorChoice::Always,
-                    false => anstream::ColorChoice::Never,
+                let choice = if colored {
+                    anstream::ColorChoice::Always
+                } else {
+                    anstream::ColorChoice::Never
                 };
                 // The stream translates colours for consoles that know no escape sequences.
                 let stdout = anstream::AutoStream::new(io::stdout().lock(), choice);
@@ -153,8 +167,14 @@ impl<F: ValueEnum + Clone + Send + Sync + 'static> TypedValueParser for OutputPa
         let mut error = clap::Error::new(ErrorKind::InvalidValue).with_cmd(command);
         let name = arg.map_or_else(|| "-o".to_owned(), ToString::to_string);
         error.insert(ContextKind::InvalidArg, ContextValue::String(name));
-        error.insert(ContextKind::InvalidValue, ContextValue::String(text.into_owned()));
-        let formats = formats::<F>().iter().map(|value| value.get_name().to_owned()).collect();
+        error.insert(
+            ContextKind::InvalidValue,
+            ContextValue::String(text.into_owned()),
+        );
+        let formats = formats::<F>()
+            .iter()
+            .map(|value| value.get_name().to_owned())
+            .collect();
         error.insert(ContextKind::ValidValue, ContextValue::Strings(formats));
         Err(error)
     }
@@ -165,5 +185,8 @@ impl<F: ValueEnum + Clone + Send + Sync + 'static> TypedValueParser for OutputPa
 }
 
 fn formats<F: ValueEnum>() -> Vec<PossibleValue> {
-    F::value_variants().iter().filter_map(ValueEnum::to_possible_value).collect()
+    F::value_variants()
+        .iter()
+        .filter_map(ValueEnum::to_possible_value)
+        .collect()
 }

@@ -6,7 +6,12 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
+use super::input;
+use super::output::Io;
+use super::render::{self, Report};
 use crate::diagnostic::{Diagnostic, Severity};
+use crate::load::{LoadOptions, Loaded};
+use crate::snapshot::{self, ScopeOptions};
 
 /// `--fail-on`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -114,6 +119,71 @@ pub struct OfflineArgs {
 pub fn one_value_a_flag(command: clap::Command) -> clap::Command {
     let several = ["policy", "objects", "exclude_namespace"];
     command.mut_args(|arg| {
-        if several.contains(&arg.get_id().as_str()) { arg.num_args(1) } else { arg }
+        if several.contains(&arg.get_id().as_str()) {
+            arg.num_args(1)
+        } else {
+            arg
+        }
     })
+}
+
+/// What loading takes of the flags.
+#[must_use]
+pub fn load_options(scope: &ScopeArgs, namespace: &str) -> LoadOptions {
+    LoadOptions {
+        scope: ScopeOptions {
+            mode: match scope.namespace_mode {
+                NamespaceMode::OptOut => snapshot::NamespaceMode::OptOut,
+                NamespaceMode::OptIn => snapshot::NamespaceMode::OptIn,
+            },
+            excluded: scope.exclude_namespace.clone(),
+            ignore_opt_out: scope.ignore_opt_out,
+            ..ScopeOptions::default()
+        },
+        tenant_policies: scope.tenant_policies,
+        namespace: namespace.to_owned(),
+    }
+}
+
+/// The table and objects of the flags. Nothing when they have errors, which are told.
+pub fn load(args: &TableArgs, namespace: &str, io: &mut Io) -> anyhow::Result<Option<Loaded>> {
+    if args.policy.is_empty() {
+        anyhow::bail!("there is no policy; give `--policy PATH`");
+    }
+    let policies = input::read_all(&args.policy)?;
+    let objects = input::read_all(&args.scope.objects)?;
+    let loaded = crate::load::load(&policies, &objects, &load_options(&args.scope, namespace));
+    let errors = |d: &&Diagnostic| d.severity() == Severity::Error;
+    let errors: Vec<Diagnostic> = loaded.diagnostics.iter().filter(errors).cloned().collect();
+    if !errors.is_empty() {
+        show(&errors, io)?;
+        io.say("error: the policies have errors");
+        return Ok(None);
+    }
+    if loaded.policies == 0 {
+        anyhow::bail!(
+            "there is no RegistryPolicy in the input ({} other documents)",
+            loaded.foreign
+        );
+    }
+    Ok(Some(loaded))
+}
+
+/// Draws findings on standard error, for commands whose result is something else.
+pub fn show(diagnostics: &[Diagnostic], io: &mut Io) -> anyhow::Result<()> {
+    if diagnostics.is_empty() {
+        return Ok(());
+    }
+    let report = Report {
+        diagnostics,
+        files: &[],
+        policies: 0,
+        rejected: 0,
+        foreign: 0,
+        fail_on: FailOn::Error,
+    };
+    let mut text = Vec::new();
+    render::text::write(&report, false, &mut text)?;
+    io.say_text(&text);
+    Ok(())
 }

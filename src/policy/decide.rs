@@ -160,7 +160,7 @@ pub struct SecretNeed<'t> {
 pub struct AccountNeed<'t> {
     /// The account and how it is to be taken.
     pub account: &'t InjectAccount,
-    /// The rule that asks: the earliest in table order.
+    /// The rule that asks: the earliest in table order, a tenant's behind all if a final one asks.
     pub rule: RuleRef<'t>,
     /// Rules that apply and ask for another account, in table order.
     pub overruled: Vec<RuleRef<'t>>,
@@ -179,13 +179,18 @@ pub struct EnvNeed<'t> {
 
 impl<'t> Decision<'t, '_> {
     /// The Secrets that the Pod would be held for while they are not there: those of credentials with
-    /// `holdPods` that a cluster rule needs.
+    /// `holdPods` that a cluster rule needs, whether or not a tenant's rule needed them first.
     pub fn holds(&self, table: &'t Table) -> impl Iterator<Item = &'t SecretName> {
+        let by_cluster = |name: &SecretName| {
+            let cluster = |rule: &RuleRef<'_>| rule.policy().scope == Scope::Cluster;
+            let mut rules = self.rules.iter().filter(|rule| cluster(rule));
+            rules.any(|rule| rule.secrets().contains(name))
+        };
         self.secrets
             .iter()
-            .filter(|need| need.rule.policy().scope == Scope::Cluster)
-            .filter(|need| table.credential(need.name).is_some_and(|c| c.hold_pods))
             .map(|need| need.name)
+            .filter(|name| table.credential(name).is_some_and(|c| c.hold_pods))
+            .filter(move |name| by_cluster(name))
     }
 }
 
@@ -353,13 +358,16 @@ fn reach(rule: RuleRef<'_>, pod: &PodFacts<'_>, counting: Counting) -> Verdict {
     }
 }
 
-/// One Pod has one account: the earliest rule in table order has its way.
+/// One Pod has one account: the earliest rule in table order has its way, but no tenant's rule before
+/// a final one.
 fn choose_account<'t>(rules: &[RuleRef<'t>]) -> Option<AccountNeed<'t>> {
     let mut asking: Vec<_> = rules
         .iter()
         .filter_map(|r| Some((*r, r.account()?)))
         .collect();
-    asking.sort_by_key(|(rule, _)| rule.id());
+    let final_asks = asking.iter().any(|(rule, _)| rule.is_final());
+    let yields = |rule: &RuleRef<'_>| final_asks && rule.policy().scope != Scope::Cluster;
+    asking.sort_by_key(|(rule, _)| (yields(rule), rule.id()));
     let (rule, account) = *asking.first()?;
     let others = asking
         .iter()

@@ -7,7 +7,9 @@ use super::document::{
     Credential, CredentialSource, EnvFrom, EnvFromKind, ImageMatch, Inject, InjectAccount, Mode,
     OnMissingAccount, RegistryPolicy, ReplaceAccount, Rule, Scope, Spanned, Subject,
 };
-use super::fields::{Fields, Findings, boolean, choice, list, name, string, wrong_type};
+use super::fields::{
+    Fields, Findings, boolean, choice, list, name, string, unique_keys, wrong_type,
+};
 use super::parse::API_VERSION;
 use super::pattern::{Noise, Pattern, without_noise};
 use super::selector::{Requirement, Selector, Test, is_label_key, is_label_value};
@@ -192,7 +194,7 @@ fn matching(
         first = first.or(Some(node.span));
         if let Some(value) = class(kind, node, found) {
             images.push(Spanned {
-                value: ImageMatch::Class(value),
+                value: ImageMatch::Class(Box::new(value)),
                 span: node.span,
             });
         }
@@ -379,6 +381,7 @@ fn selector(node: &Node<'_>, found: Found<'_, '_>) -> Option<Selector> {
         let Value::Map(entries) = &labels.value else {
             return wrong_type(labels, "`matchLabels`", "a mapping", found);
         };
+        unique_keys(entries, "`matchLabels`", found);
         for entry in entries {
             label_key(&entry.key, entry.span, found);
             if let Some(value) = label_value(&entry.value, found) {
@@ -453,16 +456,16 @@ fn expression(node: &Node<'_>, found: Found<'_, '_>) -> Option<Requirement> {
         )
     });
     fields.finish(found);
-    let none = values.is_none() || words.as_ref().is_some_and(|words| words.is_empty());
+    let empty = values.is_none() || words.as_ref().is_some_and(|words| words.is_empty());
     let test = match operator? {
-        Operator::In | Operator::NotIn if none => {
+        Operator::In | Operator::NotIn if empty => {
             let help = "add `values: [...]`";
             let message = "`In` and `NotIn` need at least one value";
             return found.add_with_help(Code::BadSelector, node.span, message, help);
         }
         Operator::In => Test::In(words?),
         Operator::NotIn => Test::NotIn(words?),
-        Operator::Exists | Operator::DoesNotExist if !none => {
+        Operator::Exists | Operator::DoesNotExist if !empty => {
             let message = "`Exists` and `DoesNotExist` take no values";
             return found.add_with_help(Code::BadSelector, node.span, message, "remove `values`");
         }
@@ -685,8 +688,8 @@ fn registry(node: &Node<'_>, found: Found<'_, '_>) -> Option<Box<str>> {
 
 fn credential_source(node: &Node<'_>, found: Found<'_, '_>) -> Option<CredentialSource> {
     let mut fields = Fields::of(node, "`from`", found)?;
-    let names = ["secretRef", "ecr", "gcp", "acr", "exec", "existing"];
-    let given: Vec<_> = names
+    let sources = ["secretRef", "ecr", "gcp", "acr", "exec", "existing"];
+    let given: Vec<_> = sources
         .into_iter()
         .filter_map(|n| fields.optional(n).map(|node| (n, node)))
         .collect();
@@ -694,7 +697,7 @@ fn credential_source(node: &Node<'_>, found: Found<'_, '_>) -> Option<Credential
     let (kind, body) = match given.as_slice() {
         [one] => *one,
         [] => {
-            let help = format!("add one of `{}`", names.join("`, `"));
+            let help = format!("add one of `{}`", sources.join("`, `"));
             let message = "`from` names no source";
             return found.add_with_help(Code::MissingField, node.span, message, help);
         }

@@ -99,7 +99,7 @@ pub enum ImageMatch {
     /// An entry of `images`.
     Pattern(Pattern),
     /// A registry class.
-    Class(Class),
+    Class(Box<Class>),
 }
 
 /// What a rule injects. Nothing at all is a choice: the node authenticates.

@@ -49,10 +49,27 @@ impl<'s> Findings<'s> {
         None
     }
 
-    pub(crate) fn push(&mut self, finding: Diagnostic) {
-        if self.list.len() < MAX_FINDINGS {
+    /// Whether nothing more is taken.
+    pub(crate) fn is_full(&self) -> bool {
+        self.list.len() >= MAX_FINDINGS
+    }
+
+    pub(crate) fn push(&mut self, mut finding: Diagnostic) {
+        if !self.is_full() {
+            shorten(&mut finding.message);
+            finding.help.as_mut().into_iter().for_each(shorten);
             self.list.push(finding);
         }
+    }
+}
+
+/// Cuts a text that quotes a value of megabytes.
+fn shorten(text: &mut String) {
+    const MOST: usize = 1_000;
+    if text.len() > MOST {
+        let end = (0..=MOST).rev().find(|&at| text.is_char_boundary(at));
+        text.truncate(end.unwrap_or_default());
+        text.push('…');
     }
 }
 
@@ -61,7 +78,34 @@ pub(crate) struct Fields<'n, 't> {
     entries: &'n [Entry<'t>],
     span: Span,
     what: &'static str,
-    known: Vec<&'static str>,
+    known: Known,
+}
+
+/// The fields that were asked for.
+#[derive(Default)]
+struct Known {
+    names: [&'static str; Known::MOST],
+    count: usize,
+}
+
+impl Known {
+    /// `match` and `metadata` have eleven.
+    const MOST: usize = 12;
+
+    fn add(&mut self, name: &'static str) {
+        if self.names().contains(&name) {
+            return;
+        }
+        if let Some(free) = self.names.get_mut(self.count) {
+            *free = name;
+            self.count += 1;
+        }
+        debug_assert_eq!(self.names().last(), Some(&name), "room for all fields");
+    }
+
+    fn names(&self) -> &[&'static str] {
+        self.names.get(..self.count).unwrap_or_default()
+    }
 }
 
 impl<'n, 't> Fields<'n, 't> {
@@ -74,27 +118,18 @@ impl<'n, 't> Fields<'n, 't> {
         let Value::Map(entries) = &node.value else {
             return wrong_type(node, what, "a mapping", findings);
         };
-        let mut seen = HashSet::new();
-        for entry in entries {
-            if !seen.insert(&entry.key) {
-                let message = format!("`{}` stands twice in {what}", entry.key);
-                let help = "keep one of them";
-                findings.add_with_help::<()>(Code::DuplicateKey, entry.span, message, help);
-            }
-        }
+        unique_keys(entries, what, findings);
         Some(Self {
             entries,
             span: node.span,
             what,
-            known: Vec::new(),
+            known: Known::default(),
         })
     }
 
     /// A field that may be absent. `null` counts as absent, as everywhere in Kubernetes.
     pub(crate) fn optional(&mut self, name: &'static str) -> Option<&'n Node<'t>> {
-        if !self.known.contains(&name) {
-            self.known.push(name);
-        }
+        self.known.add(name);
         let entry = self.entries.iter().rev().find(|e| e.key == name)?;
         (entry.value.value != Value::Null).then_some(&entry.value)
     }
@@ -117,17 +152,15 @@ impl<'n, 't> Fields<'n, 't> {
     /// Reports every field that nobody asked for.
     pub(crate) fn finish(self, findings: &mut Findings<'_>) {
         for entry in self.entries {
-            if self.known.iter().any(|known| *known == entry.key) {
+            let known = self.known.names();
+            if known.iter().any(|known| *known == entry.key) || findings.is_full() {
                 continue;
             }
-            if findings.list.len() >= MAX_FINDINGS {
-                return;
-            }
             let message = format!("{} has no field `{}`", self.what, entry.key);
-            let help = match nearest(&entry.key, &self.known) {
+            let help = match nearest(&entry.key, known) {
                 Some(known) => format!("did you mean `{known}`?"),
-                None if self.known.is_empty() => format!("{} takes no fields", self.what),
-                None => format!("its fields are `{}`", self.known.join("`, `")),
+                None if known.is_empty() => format!("{} takes no fields", self.what),
+                None => format!("its fields are `{}`", known.join("`, `")),
             };
             findings.add_with_help::<()>(Code::UnknownField, entry.span, message, help);
         }
@@ -135,6 +168,29 @@ impl<'n, 't> Fields<'n, 't> {
 
     pub(crate) fn span(&self) -> Span {
         self.span
+    }
+}
+
+/// Reports each key that stands in a mapping already.
+pub(crate) fn unique_keys(entries: &[Entry<'_>], what: &str, findings: &mut Findings<'_>) {
+    let mut report = |entry: &Entry<'_>| {
+        let message = format!("`{}` stands twice in {what}", entry.key);
+        let help = "keep one of them";
+        findings.add_with_help::<()>(Code::DuplicateKey, entry.span, message, help);
+    };
+    // Nearly every mapping has a handful of keys: comparing them all is faster than a set.
+    if entries.len() <= 16 {
+        for (i, entry) in entries.iter().enumerate() {
+            if entries.iter().take(i).any(|other| other.key == entry.key) {
+                report(entry);
+            }
+        }
+    } else {
+        let mut seen = HashSet::new();
+        entries
+            .iter()
+            .filter(|entry| !seen.insert(&entry.key))
+            .for_each(report);
     }
 }
 

@@ -1,12 +1,10 @@
 //! Matchers of a table → the few that can match an image, however many there are.
 //!
-//! Every pattern is filed under one key (its literal host or the literal end of its glob host, its
-//! literal leading path, the literal ends of its first glob), an image asks for the few keys it could be
-//! filed under, and each candidate is then compared for real. So a wrong key can only lose a match,
-//! which a property test against a naive matcher would see, and a colliding one costs a comparison.
-
-use std::collections::{HashMap, HashSet};
-use std::hash::{BuildHasher, BuildHasherDefault, Hash, Hasher, RandomState};
+//! A tree whose edges are texts: a literal host whole, a glob host label by label from its end, then
+//! the path segment by segment. A glob's edge is its literal ends (`team-*-x` is `team-` and `-x`). An
+//! image walks every edge it fits, and each matcher it meets is then compared for real. So a wrong edge
+//! can only lose a match, which a property test against a naive matcher would see. What stays linear:
+//! globs that differ only between two `*` of one label.
 
 use super::class::{Anchor, Class};
 use super::document::ImageMatch;
@@ -20,49 +18,308 @@ pub(crate) type MatcherId = u32;
 /// Finds matchers by image.
 #[derive(Debug, Default)]
 pub(crate) struct Index {
-    seed: RandomState,
-    /// Where at least one matcher is filed below: host and port.
-    heads: HashSet<u64, Prehashed>,
-    files: HashMap<u64, File, Prehashed>,
-    /// How long the literal ends of the globs at a place are.
-    shapes: HashMap<u64, Box<[Shape]>, Prehashed>,
-    /// Bit n: there is a glob host of n labels.
-    glob_labels: u64,
-    any: Vec<MatcherId>,
+    tree: Tree,
+    any: Box<[MatcherId]>,
     /// Whether a class needs its family's hosts to be parsed.
     families: Families,
 }
 
-/// The keys are hashes already.
 #[derive(Clone, Copy, Debug, Default)]
-struct Identity(u64);
-type Prehashed = BuildHasherDefault<Identity>;
+struct Families {
+    ecr: bool,
+    google: bool,
+    azure: bool,
+}
 
-impl Hasher for Identity {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
+impl Index {
+    /// Calls `visit` with every matcher that could match; one may come twice.
+    pub(crate) fn candidates(&self, image: &Candidate<'_>, visit: &mut impl FnMut(MatcherId)) {
+        self.any.iter().copied().for_each(&mut *visit);
+        let path = Some(&*image.path);
+        self.paths(Place::literal_host(&image.host, image.port), path, visit);
+        let root = Place::glob_hosts(&image.host, image.port);
+        self.hosts(root, Some(&image.host), path, visit);
+        if image.port.is_none() {
+            self.classes(image, visit);
         }
     }
 
-    fn write_u64(&mut self, value: u64) {
-        self.0 = value;
+    /// Walks the labels of a host from its end, then the path.
+    fn hosts(
+        &self,
+        place: Place,
+        host: Option<&str>,
+        path: Option<&str>,
+        visit: &mut impl FnMut(MatcherId),
+    ) {
+        let Some(host) = host else {
+            return self.paths(place, path, visit);
+        };
+        let (rest, label) = match host.rsplit_once('.') {
+            Some((rest, label)) => (Some(rest), label),
+            None => (None, host),
+        };
+        for entry in self.tree.at(place) {
+            if let Some(next) = entry.edge(place, label) {
+                self.hosts(next, rest, path, visit);
+            }
+        }
+    }
+
+    /// Walks the segments of a path; matchers wait at every place, for a path is a prefix.
+    fn paths(&self, place: Place, path: Option<&str>, visit: &mut impl FnMut(MatcherId)) {
+        let (segment, rest) = match path.map(|path| path.split_once('/').ok_or(path)) {
+            Some(Ok((segment, rest))) => (Some(segment), Some(rest)),
+            Some(Err(last)) => (Some(last), None),
+            None => (None, None),
+        };
+        for entry in self.tree.at(place) {
+            if let Entry::Matcher(id) = entry {
+                visit(id);
+            } else if let Some(next) = segment.and_then(|segment| entry.edge(place, segment)) {
+                self.paths(next, rest, visit);
+            }
+        }
+    }
+
+    fn classes(&self, image: &Candidate<'_>, visit: &mut impl FnMut(MatcherId)) {
+        let mut of = |place| self.paths(place, None, visit);
+        if self.families.ecr {
+            if let Some(host) = ecr::EcrHost::parse(&image.host) {
+                of(Place::class(Kind::Ecr, None));
+                of(Place::class(Kind::Ecr, Some(host.account_id)));
+            }
+        }
+        if self.families.azure {
+            if let Some(host) = azure::AcrHost::parse(&image.host) {
+                of(Place::class(Kind::Azure, None));
+                of(Place::class(Kind::Azure, Some(host.registry)));
+            }
+        }
+        if ecr_public::is_ecr_public(&image.host) {
+            of(Place::class(Kind::EcrPublic, None));
+        }
+        if self.families.google && google::GoogleHost::parse(&image.host).is_some() {
+            let root = Place::class(Kind::Google, None);
+            self.paths(root, Some(&image.path), visit);
+        }
     }
 }
 
-/// Nearly every key has one matcher; no list is made for it.
-#[derive(Debug)]
-enum File {
-    One(MatcherId),
-    Many(Vec<MatcherId>),
+/// Takes matchers, then makes an [`Index`].
+#[derive(Debug, Default)]
+pub(crate) struct Builder {
+    entries: Vec<(Place, Packed)>,
+    any: Vec<MatcherId>,
+    families: Families,
+}
+
+impl Builder {
+    /// Files a matcher.
+    pub(crate) fn insert(&mut self, id: MatcherId, matcher: &ImageMatch) {
+        match matcher {
+            ImageMatch::Pattern(pattern) => self.insert_pattern(id, pattern),
+            ImageMatch::Class(class) => self.insert_class(id, class),
+        }
+    }
+
+    /// Sorts what was filed.
+    pub(crate) fn finish(self) -> Index {
+        Index {
+            tree: Tree::new(self.entries),
+            any: self.any.into(),
+            families: self.families,
+        }
+    }
+
+    fn insert_pattern(&mut self, id: MatcherId, pattern: &Pattern) {
+        if pattern.is_any() {
+            self.any.push(id);
+            return;
+        }
+        let host = pattern.host();
+        let place = if pattern.is_literal_host() {
+            Place::literal_host(host, pattern.port())
+        } else {
+            let root = Place::glob_hosts(host, pattern.port());
+            host.rsplit('.')
+                .fold(root, |place, label| self.step(place, label))
+        };
+        self.insert_path(id, place, pattern.segments());
+    }
+
+    fn insert_class(&mut self, id: MatcherId, class: &Class) {
+        class.anchors(|anchor| match anchor {
+            Anchor::Literal(host, path) => {
+                let place = Place::literal_host(host, None);
+                self.insert_path(id, place, path.split('/').filter(|_| !path.is_empty()));
+            }
+            Anchor::Google(path) => {
+                self.families.google = true;
+                let place = Place::class(Kind::Google, None);
+                self.insert_path(id, place, path.split('/').filter(|_| !path.is_empty()));
+            }
+            Anchor::Ecr(account) => {
+                self.families.ecr = true;
+                self.file(Place::class(Kind::Ecr, account), Entry::Matcher(id));
+            }
+            Anchor::Azure(registry) => {
+                self.families.azure = true;
+                self.file(Place::class(Kind::Azure, registry), Entry::Matcher(id));
+            }
+            Anchor::EcrPublic => {
+                self.file(Place::class(Kind::EcrPublic, None), Entry::Matcher(id));
+            }
+        });
+    }
+
+    fn insert_path<'p>(
+        &mut self,
+        id: MatcherId,
+        place: Place,
+        segments: impl Iterator<Item = &'p str>,
+    ) {
+        let place = segments.fold(place, |place, segment| self.step(place, segment));
+        self.file(place, Entry::Matcher(id));
+    }
+
+    /// Makes the edge of a label or segment; the place it leads to.
+    fn step(&mut self, place: Place, text: &str) -> Place {
+        let edge = if glob::is_glob(text) {
+            Entry::Glob(Shape::of(text))
+        } else {
+            Entry::Literal
+        };
+        self.file(place, edge);
+        // A glob's text begins and ends with its own literal ends.
+        edge.edge(place, text).unwrap_or(place)
+    }
+
+    fn file(&mut self, place: Place, entry: Entry) {
+        self.entries.push((place, entry.into()));
+    }
+}
+
+/// A place in the tree: the hash of all edges that lead to it. Two that collide cost comparisons.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Place(u64);
+
+/// What a place is about, so that no two kinds share one.
+#[derive(Clone, Copy)]
+enum Kind {
+    LiteralHost = 1,
+    GlobHosts,
+    Literal,
+    Glob,
+    Ecr,
+    EcrPublic,
+    Google,
+    Azure,
+}
+
+impl Place {
+    fn literal_host(host: &str, port: Option<&str>) -> Self {
+        Self(0).then(Kind::LiteralHost, host, port.unwrap_or_default())
+    }
+
+    /// Where the glob hosts of as many labels and this port begin.
+    fn glob_hosts(host: &str, port: Option<&str>) -> Self {
+        let labels = host.bytes().filter(|&b| b == b'.').count() as u64;
+        Self(labels).then(Kind::GlobHosts, "", port.unwrap_or_default())
+    }
+
+    fn class(kind: Kind, parameter: Option<&str>) -> Self {
+        Self(parameter.is_some().into()).then(kind, parameter.unwrap_or_default(), "")
+    }
+
+    /// The place behind an edge. Not keyed: whoever can write patterns that collide can as well write
+    /// equal ones.
+    fn then(self, kind: Kind, first: impl AsRef<[u8]>, second: impl AsRef<[u8]>) -> Self {
+        let mut state = self.0 ^ (kind as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        for text in [first.as_ref(), second.as_ref()] {
+            for word in text.chunks(8) {
+                let mut bytes = [0; 8];
+                for (to, from) in bytes.iter_mut().zip(word) {
+                    *to = *from;
+                }
+                state = fold(state ^ u64::from_le_bytes(bytes));
+            }
+            // The length keeps two texts from being taken for another two.
+            state = fold(state ^ (text.len() as u64 + 1));
+        }
+        Self(state)
+    }
+}
+
+/// Both halves of a product with an odd constant: every bit of the input reaches every one of it.
+fn fold(word: u64) -> u64 {
+    let product = u128::from(word ^ 0x2545_f491_4f6c_dd1d) * 0xd6e8_feb8_6659_fd93;
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "the halves are what is wanted"
+    )]
+    let halves = (product as u64, (product >> 64) as u64);
+    halves.0 ^ halves.1
+}
+
+/// What stands at a place.
+#[derive(Clone, Copy, Debug)]
+enum Entry {
+    /// A matcher whose literal texts all led here.
+    Matcher(MatcherId),
+    /// Literal edges leave.
+    Literal,
+    /// An edge for texts with these ends leaves.
+    Glob(Shape),
+}
+
+impl Entry {
+    /// Where the edge leads for a text that fits it.
+    fn edge(self, place: Place, text: &str) -> Option<Place> {
+        match self {
+            Self::Matcher(_) => None,
+            Self::Literal => Some(place.then(Kind::Literal, text, "")),
+            Self::Glob(shape) => {
+                let (prefix, suffix) = shape.ends(text)?;
+                Some(place.then(Kind::Glob, prefix, suffix))
+            }
+        }
+    }
+}
+
+/// An [`Entry`] in four bytes: half the table's index.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Packed(u32);
+
+const LITERAL: u32 = 1 << 30;
+const GLOB: u32 = 1 << 31;
+
+impl From<Entry> for Packed {
+    fn from(entry: Entry) -> Self {
+        Self(match entry {
+            // A text of 16 MiB has fewer than 2^24 patterns, and no table 64 of these.
+            Entry::Matcher(id) => id & (LITERAL - 1),
+            Entry::Literal => LITERAL,
+            Entry::Glob(Shape { prefix, suffix }) => {
+                GLOB | u32::from(prefix) << 8 | u32::from(suffix)
+            }
+        })
+    }
+}
+
+impl From<Packed> for Entry {
+    fn from(Packed(bits): Packed) -> Self {
+        let [suffix, prefix, ..] = bits.to_le_bytes();
+        match bits {
+            GLOB.. => Self::Glob(Shape { prefix, suffix }),
+            LITERAL => Self::Literal,
+            id => Self::Matcher(id),
+        }
+    }
 }
 
 /// The lengths of a glob's literal ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 struct Shape {
     prefix: u8,
     suffix: u8,
@@ -89,291 +346,73 @@ impl Shape {
     }
 }
 
+/// Entries by place, in three flat lists: the bucket of a place is told by its high bits, and in the
+/// bucket its other bits tell it from its neighbours.
 #[derive(Debug, Default)]
-struct Families {
-    ecr: bool,
-    google: bool,
-    azure: bool,
+struct Tree {
+    /// How many high bits name the bucket.
+    bits: u32,
+    /// Where each bucket starts; one more than there are buckets.
+    buckets: Box<[u32]>,
+    prints: Box<[u32]>,
+    entries: Box<[Packed]>,
 }
 
-/// What a key is about, so that no two kinds share one.
-#[derive(Clone, Copy, Hash)]
-enum Kind {
-    Literal,
-    Glob,
-    GlobEnds,
-    PathEnds,
-    PathShapes,
-    Ecr,
-    EcrPublic,
-    Google,
-    Azure,
-}
-
-type State = <RandomState as BuildHasher>::Hasher;
-
-impl Index {
-    /// Files a matcher.
-    pub(crate) fn insert(&mut self, id: MatcherId, matcher: &ImageMatch) {
-        match matcher {
-            ImageMatch::Pattern(pattern) => self.insert_pattern(id, pattern),
-            ImageMatch::Class(class) => self.insert_class(id, class),
-        }
-    }
-
-    fn insert_pattern(&mut self, id: MatcherId, pattern: &Pattern) {
-        if pattern.is_any() {
-            self.any.push(id);
-            return;
-        }
-        let head = if pattern.is_literal_host() {
-            self.literal_head(pattern.host(), pattern.port())
-        } else {
-            self.insert_glob_host(pattern)
+impl Tree {
+    fn new(mut entries: Vec<(Place, Packed)>) -> Self {
+        entries.sort_unstable();
+        entries.dedup();
+        let bits = entries.len().next_power_of_two().ilog2();
+        let mut tree = Self {
+            bits,
+            ..Self::default()
         };
-        self.heads.insert(head.finish());
-        self.insert_path(id, head, pattern.segments());
-    }
-
-    fn insert_glob_host(&mut self, pattern: &Pattern) -> State {
-        let host = pattern.host();
-        let labels = host.split('.').count();
-        self.glob_labels |= 1_u64.checked_shl(bits(labels)).unwrap_or(1 << 63);
-        let (ends, literal) = last_glob_label(host);
-        let place = self.glob_place(labels, literal, pattern.port());
-        let shape = Shape::of(ends);
-        self.add_shape(place.finish(), shape);
-        let (prefix, suffix) = shape.ends(ends).unwrap_or_default();
-        glob_ends(&place, Kind::GlobEnds, prefix, suffix)
-    }
-
-    fn insert_path<'p>(
-        &mut self,
-        id: MatcherId,
-        mut place: State,
-        segments: impl Iterator<Item = &'p str>,
-    ) {
-        for segment in segments {
-            if glob::is_glob(segment) {
-                let shape = Shape::of(segment);
-                self.add_shape(path_shapes(&place), shape);
-                let (prefix, suffix) = shape.ends(segment).unwrap_or_default();
-                place = glob_ends(&place, Kind::PathEnds, prefix, suffix);
-                break;
-            }
-            descend(&mut place, segment);
+        let mut buckets = Vec::with_capacity((1 << bits) + 1);
+        for (at, (place, _)) in (0_u32..).zip(&entries) {
+            let bucket = tree.bucket(*place);
+            buckets.resize(buckets.len().max(bucket + 1), at);
         }
-        self.file(place.finish(), id);
+        let end = u32::try_from(entries.len()).unwrap_or(u32::MAX);
+        buckets.resize((1 << bits) + 1, end);
+        tree.buckets = buckets.into();
+        tree.prints = entries
+            .iter()
+            .map(|(place, _)| tree.print(*place))
+            .collect();
+        tree.entries = entries.into_iter().map(|(_, entry)| entry).collect();
+        tree
     }
 
-    fn insert_class(&mut self, id: MatcherId, class: &Class) {
-        class.anchors(|anchor| match anchor {
-            Anchor::Literal(host, path) => {
-                let head = self.literal_head(host, None);
-                self.heads.insert(head.finish());
-                self.insert_path(id, head, path.split('/').filter(|_| !path.is_empty()));
-            }
-            Anchor::Google(path) => {
-                self.families.google = true;
-                let head = self.start(Kind::Google);
-                self.insert_path(id, head, path.split('/').filter(|_| !path.is_empty()));
-            }
-            Anchor::Ecr(account) => {
-                self.families.ecr = true;
-                self.file(self.key(Kind::Ecr, account), id);
-            }
-            Anchor::Azure(registry) => {
-                self.families.azure = true;
-                self.file(self.key(Kind::Azure, registry), id);
-            }
-            Anchor::EcrPublic => self.file(self.key(Kind::EcrPublic, None), id),
-        });
+    fn at(&self, place: Place) -> impl Iterator<Item = Entry> {
+        let bucket = self.bucket(place);
+        let print = self.print(place);
+        let range = match self.buckets.get(bucket..bucket + 2) {
+            Some(&[start, end]) => start as usize..end as usize,
+            _ => 0..0,
+        };
+        let prints = self.prints.get(range.clone()).unwrap_or_default();
+        let entries = self.entries.get(range).unwrap_or_default();
+        let here = prints
+            .iter()
+            .zip(entries)
+            .filter(move |(other, _)| **other == print);
+        here.map(|(_, entry)| Entry::from(*entry))
     }
 
-    fn file(&mut self, key: u64, id: MatcherId) {
-        match self.files.get_mut(&key) {
-            None => {
-                self.files.insert(key, File::One(id));
-            }
-            Some(File::Many(ids)) => ids.push(id),
-            Some(file) => {
-                if let File::One(first) = *file {
-                    *file = File::Many(vec![first, id]);
-                }
-            }
-        }
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "at most `bits` bits are left"
+    )]
+    fn bucket(&self, place: Place) -> usize {
+        place.0.checked_shr(u64::BITS - self.bits).unwrap_or(0) as usize
     }
 
-    fn add_shape(&mut self, key: u64, shape: Shape) {
-        let shapes = self.shapes.entry(key).or_default();
-        if !shapes.contains(&shape) {
-            let mut longer = std::mem::take(shapes).into_vec();
-            longer.push(shape);
-            *shapes = longer.into();
-        }
+    /// The 32 bits behind those that name the bucket.
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "these 32 bits are what is wanted"
+    )]
+    fn print(&self, place: Place) -> u32 {
+        ((place.0 << self.bits) >> u32::BITS) as u32
     }
-
-    /// Drops the room that growing left.
-    pub(crate) fn shrink(&mut self) {
-        self.heads.shrink_to_fit();
-        self.files.shrink_to_fit();
-        self.shapes.shrink_to_fit();
-        self.any.shrink_to_fit();
-    }
-
-    /// Calls `visit` with every matcher that could match; one may come twice.
-    pub(crate) fn candidates(&self, image: &Candidate<'_>, visit: &mut impl FnMut(MatcherId)) {
-        self.any.iter().copied().for_each(&mut *visit);
-        let head = self.literal_head(&image.host, image.port);
-        if self.heads.contains(&head.finish()) {
-            self.paths(head, image, visit);
-        }
-        self.glob_hosts(image, visit);
-        if image.port.is_none() {
-            self.classes(image, visit);
-        }
-    }
-
-    fn glob_hosts(&self, image: &Candidate<'_>, visit: &mut impl FnMut(MatcherId)) {
-        if self.glob_labels == 0 {
-            return;
-        }
-        let labels = image.host.split('.').count();
-        if self.glob_labels & 1_u64.checked_shl(bits(labels)).unwrap_or(1 << 63) == 0 {
-            return;
-        }
-        // Each label may be the last glob one, with all behind it literal.
-        let mut rest: &str = &image.host;
-        loop {
-            let (label, behind) = rest.split_once('.').unwrap_or((rest, ""));
-            let place = self.glob_place(labels, behind, image.port);
-            for shape in self.shapes.get(&place.finish()).into_iter().flatten() {
-                if let Some((prefix, suffix)) = shape.ends(label) {
-                    let head = glob_ends(&place, Kind::GlobEnds, prefix, suffix);
-                    if self.heads.contains(&head.finish()) {
-                        self.paths(head, image, visit);
-                    }
-                }
-            }
-            if behind.is_empty() {
-                return;
-            }
-            rest = behind;
-        }
-    }
-
-    fn paths(&self, mut place: State, image: &Candidate<'_>, visit: &mut impl FnMut(MatcherId)) {
-        let mut segments = image.segments();
-        loop {
-            self.visit(place.finish(), visit);
-            let Some(segment) = segments.next() else {
-                return;
-            };
-            for shape in self.shapes.get(&path_shapes(&place)).into_iter().flatten() {
-                if let Some((prefix, suffix)) = shape.ends(segment) {
-                    self.visit(
-                        glob_ends(&place, Kind::PathEnds, prefix, suffix).finish(),
-                        visit,
-                    );
-                }
-            }
-            descend(&mut place, segment);
-        }
-    }
-
-    fn classes(&self, image: &Candidate<'_>, visit: &mut impl FnMut(MatcherId)) {
-        if self.families.ecr {
-            if let Some(host) = ecr::EcrHost::parse(&image.host) {
-                self.visit(self.key(Kind::Ecr, None), visit);
-                self.visit(self.key(Kind::Ecr, Some(host.account_id)), visit);
-            }
-        }
-        if self.families.azure {
-            if let Some(host) = azure::AcrHost::parse(&image.host) {
-                self.visit(self.key(Kind::Azure, None), visit);
-                self.visit(self.key(Kind::Azure, Some(host.registry)), visit);
-            }
-        }
-        if self.families.google && google::GoogleHost::parse(&image.host).is_some() {
-            self.paths(self.start(Kind::Google), image, visit);
-        }
-        if ecr_public::is_ecr_public(&image.host) {
-            self.visit(self.key(Kind::EcrPublic, None), visit);
-        }
-    }
-
-    fn visit(&self, key: u64, visit: &mut impl FnMut(MatcherId)) {
-        match self.files.get(&key) {
-            Some(File::One(id)) => visit(*id),
-            Some(File::Many(ids)) => ids.iter().copied().for_each(visit),
-            None => {}
-        }
-    }
-
-    fn start(&self, kind: Kind) -> State {
-        let mut state = self.seed.build_hasher();
-        kind.hash(&mut state);
-        state
-    }
-
-    fn key(&self, kind: Kind, value: Option<&str>) -> u64 {
-        let mut state = self.start(kind);
-        value.hash(&mut state);
-        state.finish()
-    }
-
-    fn literal_head(&self, host: &str, port: Option<&str>) -> State {
-        let mut state = self.start(Kind::Literal);
-        host.hash(&mut state);
-        port.hash(&mut state);
-        state
-    }
-
-    fn glob_place(&self, labels: usize, literal: &str, port: Option<&str>) -> State {
-        let mut state = self.start(Kind::Glob);
-        labels.hash(&mut state);
-        literal.hash(&mut state);
-        port.hash(&mut state);
-        state
-    }
-}
-
-fn bits(labels: usize) -> u32 {
-    u32::try_from(labels).unwrap_or(u32::MAX)
-}
-
-/// The last label with a special character, and the literal labels behind it.
-fn last_glob_label(host: &str) -> (&str, &str) {
-    let mut behind = host.len();
-    for label in host.rsplit('.') {
-        let start = behind - label.len();
-        if glob::is_glob(label) {
-            return (
-                label,
-                host.get(behind..)
-                    .unwrap_or_default()
-                    .trim_start_matches('.'),
-            );
-        }
-        behind = start.saturating_sub(1);
-    }
-    (host, "")
-}
-
-fn glob_ends(place: &State, kind: Kind, prefix: &[u8], suffix: &[u8]) -> State {
-    let mut state = place.clone();
-    kind.hash(&mut state);
-    prefix.hash(&mut state);
-    suffix.hash(&mut state);
-    state
-}
-
-fn path_shapes(place: &State) -> u64 {
-    let mut state = place.clone();
-    Kind::PathShapes.hash(&mut state);
-    state.finish()
-}
-
-fn descend(place: &mut State, segment: &str) {
-    segment.hash(place);
 }

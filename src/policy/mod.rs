@@ -1,5 +1,6 @@
 //! The policy language: text → document → table → decision.
 
+pub mod case;
 pub mod checks;
 pub mod class;
 pub mod decide;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::decode;
 use super::document::{RegistryPolicy, Scope};
-use super::fields::{Fields, Findings, MAX_FINDINGS, choice, wrong_type};
+use super::fields::{Findings, MAX_FINDINGS, wrong_type};
 use crate::diagnostic::{Code, Diagnostic, Place, Severity, Source, Span};
 use crate::yaml::{self, Entry, Node, Value};
 
@@ -17,9 +17,6 @@ pub const POLICY_LABEL: &str = "pullpass.dev/policy";
 pub const API_GROUP: &str = "pullpass.dev";
 /// The one version of it.
 pub const API_VERSION: &str = "pullpass.dev/v1";
-
-/// Our other kind of document, which no table reads.
-const POLICY_TEST: &str = "PolicyTest";
 
 /// What a text held.
 #[derive(Debug, Default)]
@@ -123,16 +120,9 @@ fn read_document(
     options: &ParseOptions,
     parsed: &mut Parsed,
 ) {
-    let field = |name: &str| root.get(name).and_then(Node::as_str);
-    let group = field("apiVersion").and_then(|version| version.split('/').next());
-    match field("kind").unwrap_or_default() {
-        // Without a readable `apiVersion` the kind says whose it is.
-        "RegistryPolicy" if group.is_none_or(|group| group == API_GROUP) => {
-            let mut findings = Findings::new(source);
-            let policy = decode::policy(root, span, Scope::Cluster, &mut findings);
-            finish(policy, findings, parsed);
-        }
-        "ConfigMap" if field("apiVersion") == Some("v1") => {
+    let field = |name: &str| root.get(name).and_then(Node::as_str).unwrap_or_default();
+    match field("kind") {
+        "ConfigMap" if field("apiVersion") == "v1" => {
             read_config_map(source, root, options, parsed);
         }
         "List" | "ConfigMapList" => match root.get("items").map(|items| &items.value) {
@@ -143,23 +133,61 @@ fn read_document(
             }
             _ => parsed.foreign += 1,
         },
-        _ if root.value == Value::Null => {}
-        kind if group == Some(API_GROUP) && kind != POLICY_TEST => unknown_kind(source, root, parsed),
-        _ => parsed.foreign += 1,
+        _ => read_policy(source, root, span, &Scope::Cluster, parsed),
     }
 }
 
-/// A document of our group and of no kind that it has: a typing mistake must not become silence.
-fn unknown_kind(source: &Arc<Source>, root: &Node<'_>, parsed: &mut Parsed) {
+/// Reads a document that may be a policy.
+fn read_policy(
+    source: &Arc<Source>,
+    root: &Node<'_>,
+    span: Span,
+    scope: &Scope,
+    parsed: &mut Parsed,
+) {
+    if root.value == Value::Null {
+        return;
+    }
     let mut findings = Findings::new(source);
-    let kinds = [("RegistryPolicy", ()), (POLICY_TEST, ())];
-    let what = "a document of `pullpass.dev`";
-    if let Some(mut fields) = Fields::of(root, what, &mut findings) {
-        if let Some(kind) = fields.required("kind", &mut findings) {
-            choice(kind, "`kind`", &kinds, &mut findings);
+    match kind_of(root, &mut findings) {
+        Kind::Policy => {
+            let policy = decode::policy(root, span, scope.clone(), &mut findings);
+            finish(policy, findings, parsed);
+        }
+        Kind::Foreign => parsed.foreign += 1,
+        Kind::Unknown => finish(None, findings, parsed),
+    }
+}
+
+enum Kind {
+    Policy,
+    Foreign,
+    /// Of pullpass's API group, but no kind that there is.
+    Unknown,
+}
+
+fn kind_of(root: &Node<'_>, findings: &mut Findings<'_>) -> Kind {
+    let version = root.get("apiVersion").and_then(Node::as_str);
+    let ours = version.map(|version| version.split('/').next() == Some(API_GROUP));
+    let kind = root.get("kind");
+    match (kind.and_then(Node::as_str), ours) {
+        // Without a readable apiVersion it is taken for a policy, which is then told so.
+        (Some("RegistryPolicy"), Some(true) | None) => Kind::Policy,
+        (Some("PolicyTest"), Some(true)) | (_, Some(false) | None) => Kind::Foreign,
+        (Some(other), Some(true)) => {
+            let message = format!("`{API_GROUP}` has no kind `{}`", other.escape_debug());
+            let help = "write `kind: RegistryPolicy`";
+            let span = kind.map_or(root.span, |kind| kind.span);
+            findings.add_with_help::<()>(Code::BadValue, span, message, help);
+            Kind::Unknown
+        }
+        (None, Some(true)) => {
+            let message = format!("a document of `{API_GROUP}` has no `kind`");
+            let help = "add `kind: RegistryPolicy`";
+            findings.add_with_help::<()>(Code::MissingField, root.span, message, help);
+            Kind::Unknown
         }
     }
-    finish(None, findings, parsed);
 }
 
 fn finish(policy: Option<RegistryPolicy>, findings: Findings<'_>, parsed: &mut Parsed) {
@@ -186,7 +214,7 @@ fn read_config_map(
         return;
     }
     let namespace = metadata("namespace").and_then(Node::as_str);
-    let scope = match namespace {
+    let scope = match namespace.filter(|namespace| !namespace.is_empty()) {
         Some(namespace) if *namespace != *options.own_namespace => {
             if !options.tenant_policies {
                 parsed.foreign += 1;
@@ -249,22 +277,7 @@ pub fn parse_key(source: &Arc<Source>, scope: &Scope) -> Parsed {
     let (documents, broken) = yaml::read(source);
     let mut parsed = Parsed::default();
     for document in &documents {
-        let root = &document.root;
-        let kind = root.get("kind").and_then(Node::as_str);
-        let version = root.get("apiVersion").and_then(Node::as_str);
-        let ours = version.is_none_or(|version| version.split('/').next() == Some(API_GROUP));
-        if root.value == Value::Null {
-            continue;
-        }
-        if ours && kind == Some("RegistryPolicy") {
-            let mut findings = Findings::new(source);
-            let policy = decode::policy(root, document.span, scope.clone(), &mut findings);
-            finish(policy, findings, &mut parsed);
-        } else if ours && version.is_some() && kind != Some(POLICY_TEST) {
-            unknown_kind(source, root, &mut parsed);
-        } else {
-            parsed.foreign += 1;
-        }
+        read_policy(source, &document.root, document.span, scope, &mut parsed);
     }
     if let Some(broken) = broken {
         parsed.rejected += 1;
@@ -277,22 +290,19 @@ pub fn parse_key(source: &Arc<Source>, scope: &Scope) -> Parsed {
 /// lines; of any other string only the key's name can tell the place.
 fn embedded(source: &Arc<Source>, entry: &Entry<'_>, text: &str) -> Arc<Source> {
     let literal = matches!(entry.value.value, Value::Literal(_));
-    match literal
-        .then(|| block_origin(source, entry.value.span, text))
-        .flatten()
+    // The lines of a text that is a string itself are no file's, and need not be looked for.
+    if literal
+        && source.origin().is_none()
+        && let Some((line, indent)) = block_origin(source, entry.value.span, text)
     {
-        Some((line, indent)) => {
-            Source::embedded(source.name(), text, line, source.indent() + indent)
-        }
-        None => {
-            let holder = Place {
-                source: Arc::clone(source),
-                span: entry.span,
-            };
-            let name = format!("{} key {}", source.name(), entry.key);
-            Source::within(holder, name, text)
-        }
+        return Source::embedded(source.name(), text, line, source.indent() + indent);
     }
+    let holder = Place {
+        source: Arc::clone(source),
+        span: entry.span,
+    };
+    let name = format!("{} key {}", source.name(), entry.key);
+    Source::within(holder, name, text)
 }
 
 /// Line (of the file) and indentation of a literal block's first line with content, less the lines in

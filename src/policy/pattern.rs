@@ -135,10 +135,12 @@ pub enum Noise {
 /// A parsed pattern.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pattern {
-    /// As written.
+    /// The text as written; behind it, when it is another one, `host[:port][/path]` with the host folded.
     text: Box<str>,
-    /// `host[:port][/path]` with the host folded, when that is not the text.
-    folded: Option<Box<str>>,
+    /// Where the text as written ends.
+    written: u16,
+    /// Where `host[:port][/path]` starts: 0, or where the text ends.
+    folded: u16,
     host_end: u16,
     path_start: u16,
     specificity: Specificity,
@@ -162,20 +164,16 @@ impl Pattern {
         if text.len() > MAX_LENGTH {
             return Err(PatternError::TooLong);
         }
-        if text == "*" {
-            let specificity = Specificity::default();
-            let text = text.into();
-            return Ok(Self {
-                text,
-                folded: None,
-                host_end: 1,
-                path_start: 1,
-                specificity,
-            });
-        }
         let bare = without_noise(text).0;
+        if bare == "*" {
+            return Ok(Self::build(text, &bare, (1, 1), Specificity::default()));
+        }
         let (authority, path) = bare.split_once('/').unwrap_or((&bare, ""));
-        let path = path.strip_suffix('/').unwrap_or(path);
+        // One slash at the end says nothing; of two the first ends an empty segment.
+        let path = match path.strip_suffix('/') {
+            Some(shorter) if !shorter.is_empty() => shorter,
+            _ => path,
+        };
         let (host, port) = split_authority(authority)?;
         if host.is_empty() {
             return Err(PatternError::NoHost);
@@ -198,12 +196,12 @@ impl Pattern {
             docker_hub::canonical(&lower)
         };
         let mut folded = String::from(host);
-        let host_end = short(folded.len());
+        let host_end = folded.len();
         if let Some(port) = port {
             folded.push(':');
             folded.push_str(port);
         }
-        let path_start = short(folded.len() + usize::from(!path.is_empty()));
+        let path_start = folded.len() + usize::from(!path.is_empty());
         if !path.is_empty() {
             folded.push('/');
             folded.push_str(path);
@@ -218,20 +216,36 @@ impl Pattern {
             host_detail,
             ..path_specificity(path)
         };
-        let folded = (folded != text).then(|| folded.into_boxed_str());
-        Ok(Self {
-            text: text.into(),
-            folded,
-            host_end,
-            path_start,
+        Ok(Self::build(
+            text,
+            &folded,
+            (host_end, path_start),
             specificity,
-        })
+        ))
+    }
+
+    fn build(text: &str, folded: &str, places: (usize, usize), specificity: Specificity) -> Self {
+        let (host_end, path_start) = places;
+        let (whole, start) = if text == folded {
+            (text.into(), 0)
+        } else {
+            ([text, folded].concat().into(), text.len())
+        };
+        Self {
+            text: whole,
+            written: short(text.len()),
+            folded: short(start),
+            host_end: short(host_end),
+            path_start: short(path_start),
+            specificity,
+        }
     }
 
     /// The pattern as it was written.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        &self.text
+        let end = usize::from(self.written);
+        self.text.get(..end).unwrap_or_default()
     }
 
     /// How specific the match is, when the pattern matches the image.
@@ -268,7 +282,8 @@ impl Pattern {
     }
 
     fn whole(&self) -> &str {
-        self.folded.as_deref().unwrap_or(&self.text)
+        let start = usize::from(self.folded);
+        self.text.get(start..).unwrap_or_default()
     }
 
     /// Whether this is the single pattern `*`.
@@ -320,10 +335,8 @@ impl Pattern {
         let because = |why: String, help: &str| Some((why, help.to_owned()));
         let path = self.path();
         if let Some(at) = path.find([':', '@']) {
-            let kept = self
-                .text
-                .rfind(path.get(at..)?)
-                .and_then(|at| self.text.get(..at))?;
+            let text = self.as_str();
+            let kept = text.rfind(path.get(at..)?).and_then(|at| text.get(..at))?;
             return because(
                 "a pattern matches repositories, which have no tag and no digest".into(),
                 &format!("write `{kept}`"),
@@ -335,40 +348,45 @@ impl Pattern {
                 "write one `/` between segments",
             );
         }
-        if path
-            .split('/')
-            .any(|s| !glob::is_glob(s) && s.bytes().any(|b| b.is_ascii_uppercase()))
-        {
+        let literals = glob::literals(path);
+        if literals.iter().any(u8::is_ascii_uppercase) {
             return because(
                 "a repository has no upper-case letter".into(),
                 "write the path in lower case",
             );
         }
-        if self.is_literal_host() && self.port().is_none() && !host.contains('.') {
-            if host != "localhost" && !is_ipv6(host) {
-                return because(
-                    format!("`{host}` is no registry's host: it has no dot and no port"),
-                    &format!("for a Docker Hub image write `docker.io/{}`", self.whole()),
-                );
-            }
+        let in_path = |b: &u8| b.is_ascii_alphanumeric() || b"._-/".contains(b);
+        if !literals.iter().all(in_path) {
+            return because(
+                "a repository has letters, digits, `.`, `_`, `-` and `/` alone".into(),
+                "remove the other characters",
+            );
         }
         if self.port().is_some_and(|port| port.parse::<u16>().is_err()) {
             return because("a port is at most 65535".into(), "correct the port");
         }
+        if is_ipv6(host) {
+            return None;
+        }
+        if self.port().is_none() && !host.contains('.') && !glob::matches(host, "localhost") {
+            return because(
+                format!("`{host}` is no registry's host: it has no dot and no port"),
+                &format!("for a Docker Hub image write `docker.io/{}`", self.whole()),
+            );
+        }
         if host.split('.').any(str::is_empty) {
             return because("the host has an empty label".into(), "remove the extra dot");
         }
-        let allowed = |b: u8| b.is_ascii_alphanumeric() || b == b'-';
-        if self.is_literal_host() && !is_ipv6(host) {
-            if let Some(label) = host
-                .split('.')
-                .find(|l| !l.bytes().all(allowed) || l.starts_with('-') || l.ends_with('-'))
-            {
-                return because(
-                    format!("`{label}` is no label of a host"),
-                    "a label has letters, digits and dashes, and no dash at its ends",
-                );
-            }
+        let in_label = |b: &u8| b.is_ascii_alphanumeric() || *b == b'-';
+        let bad = |label: &&str| {
+            let dash = !glob::is_glob(label) && (label.starts_with('-') || label.ends_with('-'));
+            dash || !glob::literals(label).iter().all(in_label)
+        };
+        if let Some(label) = host.split('.').find(bad) {
+            return because(
+                format!("`{label}` is no label of a host"),
+                "a label has letters, digits and dashes, and no dash at its ends",
+            );
         }
         self.misses_ecr()
     }
@@ -376,27 +394,25 @@ impl Pattern {
     /// `*.amazonaws.com` is the commonest pattern that means ECR and never matches it.
     fn misses_ecr(&self) -> Option<(String, String)> {
         let labels = self.host().split('.').count();
-        let wanted = match self.host() {
-            host if host.ends_with(".amazonaws.com") => 6,
-            host if host.ends_with(".amazonaws.com.cn") => 7,
+        let (wanted, example) = match self.host() {
+            host if host.ends_with(".amazonaws.com") => (6, "us-east-1.amazonaws.com"),
+            host if host.ends_with(".amazonaws.com.cn") => (7, "cn-north-1.amazonaws.com.cn"),
             _ => return None,
         };
         (self.specificity.host == HostKind::Glob && labels != wanted).then(|| {
             let why = format!(
                 "it matches no ECR host: `*` stays within one label, the pattern has {labels} and \
-                 `123456789012.dkr.ecr.us-east-1.amazonaws.com` has 6"
+                 `123456789012.dkr.ecr.{example}` has {wanted}"
             );
-            (
-                why,
-                "write the class `ecr: {}`, with `accountIds` and `regions` as needed".into(),
-            )
+            let help = "write the class `ecr: {}`, with `accountIds` and `regions` as needed";
+            (why, help.into())
         })
     }
 }
 
 impl fmt::Display for Pattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text)
+        f.write_str(self.as_str())
     }
 }
 

@@ -17,7 +17,9 @@ pub const ID: &str = "https://pullpass.dev/registrypolicy_v1.json";
 /// The schema, as draft-07: the newest draft that Helm and every YAML language server read.
 #[must_use]
 pub fn schema() -> Schema {
-    let mut schema = SchemaSettings::draft07().into_generator().into_root_schema_for::<RegistryPolicy>();
+    let mut schema = SchemaSettings::draft07()
+        .into_generator()
+        .into_root_schema_for::<RegistryPolicy>();
     schema.insert("$id".into(), Value::from(ID));
     schema
 }
@@ -145,9 +147,17 @@ struct Match {
 /// Images or classes, or `everyPod: true` and neither.
 fn one_subject(schema: &mut Schema) {
     let images = [
-        "images", "ecr", "ecrPublic", "gcp", "acr", "dockerHub", "ghcr", "quay",
+        "images",
+        "ecr",
+        "ecrPublic",
+        "gcp",
+        "acr",
+        "dockerHub",
+        "ghcr",
+        "quay",
     ];
-    let every = serde_json::json!({"required": ["everyPod"], "properties": {"everyPod": {"const": true}}});
+    let every =
+        serde_json::json!({"required": ["everyPod"], "properties": {"everyPod": {"const": true}}});
     let any_image = serde_json::json!({"anyOf": images.map(given)});
     schema.insert("oneOf".into(), serde_json::json!([any_image, every]));
 }
@@ -402,13 +412,14 @@ struct CredentialSource {
 }
 
 fn one_source(schema: &mut Schema) {
-    one_of_these(schema, &["secretRef", "ecr", "gcp", "acr", "exec", "existing"]);
+    one_of_these(
+        schema,
+        &["secretRef", "ecr", "gcp", "acr", "exec", "existing"],
+    );
 }
 
 fn one_of_these(schema: &mut Schema, names: &[&str]) {
-    let given = |name: &&str| {
-        serde_json::json!({"required": [name], "properties": {*name: {"type": "object"}}})
-    };
+    let given = |name: &&str| serde_json::json!({"required": [name], "properties": {*name: {"type": "object"}}});
     let choices: Vec<Value> = names.iter().map(given).collect();
     schema.insert("oneOf".into(), Value::from(choices));
 }
@@ -478,7 +489,7 @@ struct Variable {
 struct ExistingSource {}
 
 /// A name as an API server takes it.
-struct Name;
+struct Name(String);
 
 impl JsonSchema for Name {
     fn schema_name() -> std::borrow::Cow<'static, str> {
@@ -497,7 +508,7 @@ impl JsonSchema for Name {
 }
 
 /// A label's value.
-struct LabelValue;
+struct LabelValue(String);
 
 impl JsonSchema for LabelValue {
     fn schema_name() -> std::borrow::Cow<'static, str> {

@@ -4,6 +4,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::ops::Range;
 use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
@@ -11,7 +12,7 @@ use sha2::{Digest, Sha256};
 use super::document::{
     Credential, EnvFrom, ImageMatch, InjectAccount, Mode, RegistryPolicy, Scope, Subject,
 };
-use super::index::{Index, MatcherId};
+use super::index::{self, Index, MatcherId};
 use super::pattern::{Candidate, Specificity};
 use super::selector::Selector;
 use crate::names::SecretName;
@@ -21,6 +22,10 @@ use crate::names::SecretName;
 pub struct Table {
     policies: Box<[Policy]>,
     rules: Box<[Rule]>,
+    /// The rules' names one behind the other: thousands of small texts cost more than they hold.
+    names: Box<str>,
+    /// The rules' secrets one behind the other.
+    secrets: Box<[SecretName]>,
     matchers: Box<[Matcher]>,
     cluster: Index,
     tenants: HashMap<Arc<str>, Index>,
@@ -49,24 +54,32 @@ pub struct RuleId(u32);
 #[derive(Debug)]
 pub struct Rule {
     policy: u32,
-    name: Box<str>,
-    selectors: Option<Box<Selectors>>,
-    secrets: Box<[SecretName]>,
+    name: Part,
+    secrets: Part,
     rest: Option<Box<Rest>>,
     is_final: bool,
-}
-
-#[derive(Debug)]
-struct Selectors {
-    namespace: Option<Selector>,
-    pod: Option<Selector>,
 }
 
 /// What few rules have.
 #[derive(Debug)]
 struct Rest {
+    namespace: Option<Selector>,
+    pod: Option<Selector>,
     account: Option<InjectAccount>,
     env_from: Box<[EnvFrom]>,
+}
+
+/// A rule's part of a list that all rules share.
+#[derive(Clone, Copy, Debug)]
+struct Part {
+    start: u32,
+    end: u32,
+}
+
+impl Part {
+    fn range(self) -> Range<usize> {
+        self.start as usize..self.end as usize
+    }
 }
 
 #[derive(Debug)]
@@ -257,7 +270,8 @@ impl<'t> RuleRef<'t> {
     /// Its name in its policy.
     #[must_use]
     pub fn name(&self) -> &'t str {
-        &self.rule.name
+        let names = &self.table.names;
+        names.get(self.rule.name.range()).unwrap_or_default()
     }
 
     /// Its policy.
@@ -269,7 +283,8 @@ impl<'t> RuleRef<'t> {
     /// The pull secrets it injects.
     #[must_use]
     pub fn secrets(&self) -> &'t [SecretName] {
-        &self.rule.secrets
+        let secrets = &self.table.secrets;
+        secrets.get(self.rule.secrets.range()).unwrap_or_default()
     }
 
     /// The account it switches to.
@@ -299,13 +314,13 @@ impl<'t> RuleRef<'t> {
     /// Which namespaces it is for; all when absent.
     #[must_use]
     pub fn namespace_selector(&self) -> Option<&'t Selector> {
-        self.rule.selectors.as_ref()?.namespace.as_ref()
+        self.rule.rest.as_ref()?.namespace.as_ref()
     }
 
     /// Which Pods it is for; all when absent.
     #[must_use]
     pub fn pod_selector(&self) -> Option<&'t Selector> {
-        self.rule.selectors.as_ref()?.pod.as_ref()
+        self.rule.rest.as_ref()?.pod.as_ref()
     }
 
     /// The table it belongs to.
@@ -332,7 +347,7 @@ impl fmt::Debug for RuleRef<'_> {
 impl fmt::Display for RuleRef<'_> {
     /// `policy/rule`, as everywhere.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.policy.name, self.rule.name)
+        write!(f, "{}/{}", self.policy.name, self.name())
     }
 }
 
@@ -340,9 +355,11 @@ impl fmt::Display for RuleRef<'_> {
 struct Builder {
     policies: Vec<Policy>,
     rules: Vec<Rule>,
+    names: String,
+    secrets: Vec<SecretName>,
     matchers: Vec<Matcher>,
-    cluster: Index,
-    tenants: HashMap<Arc<str>, Index>,
+    cluster: index::Builder,
+    tenants: HashMap<Arc<str>, index::Builder>,
     every_pod: Vec<RuleId>,
     credentials: HashMap<SecretName, Credential>,
     digest: Sha256,
@@ -378,25 +395,34 @@ impl Builder {
                     }
                 }
             }
-            let (namespace, pod) = (rule.namespace_selector, rule.pod_selector);
-            let selectors = (namespace.is_some() || pod.is_some())
-                .then(|| Box::new(Selectors { namespace, pod }));
-            let inject = rule.inject;
-            let rest = (inject.account.is_some() || !inject.env_from.is_empty()).then(|| {
+            let (inject, namespace, pod) =
+                (rule.inject, rule.namespace_selector, rule.pod_selector);
+            let usual = namespace.is_none()
+                && pod.is_none()
+                && inject.account.is_none()
+                && inject.env_from.is_empty();
+            let rest = (!usual).then(|| {
                 Box::new(Rest {
+                    namespace,
+                    pod,
                     account: inject.account,
                     env_from: inject.env_from.into(),
                 })
             });
+            let (name, secret) = (count(self.names.len()), count(self.secrets.len()));
+            self.names.push_str(rule.name.as_str());
+            let secrets = inject.secrets.into_iter();
+            self.secrets.extend(secrets.map(|secret| secret.value));
             self.rules.push(Rule {
                 policy,
-                name: rule.name.value.as_str().into(),
-                selectors,
-                secrets: inject
-                    .secrets
-                    .into_iter()
-                    .map(|secret| secret.value)
-                    .collect(),
+                name: Part {
+                    start: name,
+                    end: count(self.names.len()),
+                },
+                secrets: Part {
+                    start: secret,
+                    end: count(self.secrets.len()),
+                },
                 rest,
                 is_final: rule.is_final && document.scope == Scope::Cluster,
             });
@@ -415,8 +441,10 @@ impl Builder {
     }
 
     fn finish(mut self) -> Table {
-        self.cluster.shrink();
-        self.tenants.values_mut().for_each(Index::shrink);
+        let tenants = self.tenants.drain();
+        let tenants = tenants
+            .map(|(name, index)| (name, index.finish()))
+            .collect();
         let has_audit = self
             .policies
             .iter()
@@ -430,9 +458,11 @@ impl Builder {
         Table {
             policies: self.policies.into(),
             rules: self.rules.into(),
+            names: self.names.into(),
+            secrets: self.secrets.into(),
             matchers: self.matchers.into(),
-            cluster: self.cluster,
-            tenants: self.tenants,
+            cluster: self.cluster.finish(),
+            tenants,
             every_pod: self.every_pod.into(),
             credentials: self.credentials,
             has_audit,

@@ -29,7 +29,10 @@ pub(crate) fn run(args: &[&str]) -> Ran {
 
 /// Runs it with this on standard input.
 pub(crate) fn run_with(mut command: Command, stdin: &[u8]) -> Ran {
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
     let mut pipe = child.stdin.take().unwrap();
     let stdin = stdin.to_vec();
@@ -46,6 +49,10 @@ pub(crate) fn run_with(mut command: Command, stdin: &[u8]) -> Ran {
 
 /// One text out of a run, for a snapshot.
 pub(crate) fn transcript(ran: &Ran) -> String {
-    let Ran { status, stdout, stderr } = ran;
+    let Ran {
+        status,
+        stdout,
+        stderr,
+    } = ran;
     format!("exit status {status}\n--- stdout\n{stdout}--- stderr\n{stderr}")
 }

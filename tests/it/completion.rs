@@ -8,7 +8,10 @@ fn each_shell_has_its_script() {
         ("bash", "complete -F _pullpass"),
         ("zsh", "#compdef pullpass"),
         ("fish", "complete -c pullpass"),
-        ("powershell", "Register-ArgumentCompleter -Native -CommandName 'pullpass'"),
+        (
+            "powershell",
+            "Register-ArgumentCompleter -Native -CommandName 'pullpass'",
+        ),
         ("kubectl", "exec kubectl-pullpass __complete \"$@\""),
     ] {
         let ran = run(&["completion", shell]);
@@ -23,6 +26,10 @@ fn each_shell_has_its_script() {
 fn kubectl_gets_candidates_and_a_directive() {
     let ran = run(&["__complete", "lint", "--fail-on", ""]);
     assert_eq!(ran.status, 0);
-    let words: Vec<_> = ran.stdout.lines().map(|l| l.split('\t').next().unwrap()).collect();
+    let words: Vec<_> = ran
+        .stdout
+        .lines()
+        .map(|l| l.split('\t').next().unwrap())
+        .collect();
     assert_eq!(words, ["error", "warning", "never", ":4"]);
 }

@@ -14,11 +14,21 @@ pub(crate) fn example(code: Code, part: &str) -> Option<String> {
 }
 
 fn codes(text: &str) -> Vec<Code> {
-    let options = ParseOptions { tenant_policies: true, ..ParseOptions::default() };
+    let options = ParseOptions {
+        tenant_policies: true,
+        ..ParseOptions::default()
+    };
     let mut parsed = parse(&Source::new("example.yaml", text), &options);
     checks::run(&mut parsed);
-    assert!(parsed.documents() > 0 || !parsed.diagnostics.is_empty(), "nothing read in\n{text}");
-    let mut codes: Vec<Code> = parsed.diagnostics.iter().map(|finding| finding.code).collect();
+    assert!(
+        parsed.documents() > 0 || !parsed.diagnostics.is_empty(),
+        "nothing read in\n{text}"
+    );
+    let mut codes: Vec<Code> = parsed
+        .diagnostics
+        .iter()
+        .map(|finding| finding.code)
+        .collect();
     codes.dedup();
     codes
 }
@@ -63,7 +73,10 @@ fn every_page_has_examples() {
 fn explain_prints_the_page() {
     let ran = crate::command::run(&["lint", "--explain", "pp131"]);
     assert_eq!(ran.status, 0);
-    assert_eq!(ran.stdout, format!("{}\n", explain::page(Code::NeverMatches).unwrap()));
+    assert_eq!(
+        ran.stdout,
+        format!("{}\n", explain::page(Code::NeverMatches).unwrap())
+    );
     assert!(ran.stdout.starts_with("## PP131: "), "{}", ran.stdout);
     let ran = crate::command::run(&["lint", "--explain", "PP999"]);
     let want = "error: no diagnostic has the code `PP999`; `docs/diagnostics.md` lists them all\n";

@@ -14,11 +14,18 @@ fn validator() -> Validator {
     jsonschema::validator_for(&schema::schema().to_value()).unwrap()
 }
 
-/// The codes of the errors that the reader finds in one document.
+/// The codes of the errors that the reader finds in one document; each says where and what to do.
 fn errors(document: &Value) -> Vec<Code> {
     let source = Source::new("document.json", document.to_string());
     let parsed = parse(&source, &ParseOptions::default());
-    let errors = parsed.diagnostics.iter().filter(|d| d.severity() == Severity::Error);
+    for finding in &parsed.diagnostics {
+        assert!(finding.help.is_some(), "no help: {finding}");
+        assert!(finding.place.is_some(), "no place: {finding}");
+    }
+    let errors = parsed
+        .diagnostics
+        .iter()
+        .filter(|finding| finding.severity() == Severity::Error);
     errors.map(|finding| finding.code).collect()
 }
 
@@ -27,7 +34,9 @@ fn documents(text: &str) -> Vec<Value> {
     let (documents, error) = yaml::read(&source);
     assert!(error.is_none(), "{error:?}");
     let values = documents.iter().map(|document| document.root.to_json());
-    values.filter(|value| value["kind"] == "RegistryPolicy").collect()
+    values
+        .filter(|value| value["kind"] == "RegistryPolicy")
+        .collect()
 }
 
 /// A policy with every field.
@@ -110,7 +119,11 @@ fn pointers(value: &Value, at: &str, all: &mut Vec<String>) {
     match value {
         Value::Object(map) => {
             for (key, value) in map {
-                pointers(value, &format!("{at}/{}", key.replace('~', "~0").replace('/', "~1")), all);
+                pointers(
+                    value,
+                    &format!("{at}/{}", key.replace('~', "~0").replace('/', "~1")),
+                    all,
+                );
             }
         }
         Value::Array(items) => {
@@ -135,7 +148,10 @@ fn the_committed_schema_is_current() {
 fn every_object_is_closed_and_every_field_described() {
     let schema = schema::schema().to_value();
     let definitions = schema["definitions"].as_object().unwrap();
-    for (name, object) in definitions.iter().chain([(&"RegistryPolicy".to_owned(), &schema)]) {
+    for (name, object) in definitions
+        .iter()
+        .chain([(&"RegistryPolicy".to_owned(), &schema)])
+    {
         assert!(object["description"].is_string(), "{name}");
         if object["type"] == "object" {
             assert_eq!(object["additionalProperties"], json!(false), "{name}");
@@ -165,11 +181,17 @@ fn each_property_is_a_field_of_the_reader_and_the_other_way_round() {
         ("Ghcr", "/spec/rules/0/match/ghcr"),
         ("Quay", "/spec/rules/0/match/quay"),
         ("LabelSelector", "/spec/rules/0/match/podSelector"),
-        ("Expression", "/spec/rules/0/match/podSelector/matchExpressions/0"),
+        (
+            "Expression",
+            "/spec/rules/0/match/podSelector/matchExpressions/0",
+        ),
         ("Inject", "/spec/rules/0/inject"),
         ("SecretName", "/spec/rules/0/inject/imagePullSecrets/1"),
         ("EnvFrom", "/spec/rules/0/inject/envFrom/0"),
-        ("EnvFromReference", "/spec/rules/0/inject/envFrom/0/secretRef"),
+        (
+            "EnvFromReference",
+            "/spec/rules/0/inject/envFrom/0/secretRef",
+        ),
         ("Credential", "/spec/credentials/0"),
         ("CredentialSource", "/spec/credentials/0/from"),
         ("SecretName", "/spec/credentials/0/from/secretRef"),
@@ -181,17 +203,29 @@ fn each_property_is_a_field_of_the_reader_and_the_other_way_round() {
         ("ExistingSource", "/spec/credentials/5/from/existing"),
     ] {
         covered.insert(definition);
-        let object =
-            if definition.is_empty() { &schema } else { &schema["definitions"][definition] };
-        let want: BTreeSet<&str> =
-            object["properties"].as_object().into_iter().flatten().map(|(k, _)| k.as_str()).collect();
+        let object = if definition.is_empty() {
+            &schema
+        } else {
+            &schema["definitions"][definition]
+        };
+        let want: BTreeSet<&str> = object["properties"]
+            .as_object()
+            .into_iter()
+            .flatten()
+            .map(|(k, _)| k.as_str())
+            .collect();
         let mut document = everything();
         document.pointer_mut(pointer).unwrap()["zzzzzzzzzzzzzz"] = json!(1);
         let source = Source::new("document.json", document.to_string());
         let parsed = parse(&source, &ParseOptions::default());
-        let unknown: Vec<_> =
-            parsed.diagnostics.iter().filter(|d| d.code == Code::UnknownField).collect();
-        let [finding] = unknown.as_slice() else { panic!("{definition}: {:?}", parsed.diagnostics) };
+        let unknown: Vec<_> = parsed
+            .diagnostics
+            .iter()
+            .filter(|d| d.code == Code::UnknownField)
+            .collect();
+        let [finding] = unknown.as_slice() else {
+            panic!("{definition}: {:?}", parsed.diagnostics)
+        };
         let help = finding.help.as_deref().unwrap();
         // Every second piece between backticks is a name.
         let got: BTreeSet<&str> = if help.contains("takes no fields") {
@@ -202,7 +236,10 @@ fn each_property_is_a_field_of_the_reader_and_the_other_way_round() {
         assert_eq!(got, want, "{definition} at {pointer}");
     }
     for (name, object) in schema["definitions"].as_object().unwrap() {
-        assert!(object["type"] != "object" || covered.contains(&**name), "{name} is not covered");
+        assert!(
+            object["type"] != "object" || covered.contains(&**name),
+            "{name} is not covered"
+        );
     }
 }
 
@@ -211,12 +248,19 @@ fn good_examples_validate_and_structural_bad_ones_do_not() {
     let validator = validator();
     let mut good = vec![everything()];
     for &code in Code::ALL {
-        good.extend(example(code, "Good").iter().flat_map(|text| documents(text)));
+        good.extend(
+            example(code, "Good")
+                .iter()
+                .flat_map(|text| documents(text)),
+        );
     }
     let examples = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/policy.yaml");
     good.extend(documents(&std::fs::read_to_string(examples).unwrap()));
     for document in good {
-        let error = validator.validate(&document).err().map(|error| error.to_string());
+        let error = validator
+            .validate(&document)
+            .err()
+            .map(|error| error.to_string());
         assert_eq!(error, None, "{document}");
     }
     for code in [
@@ -263,12 +307,26 @@ fn the_schema_and_the_reader_agree_on_a_policy_damaged_anywhere() {
         }
         let (errors, valid) = (errors(document), validator.is_valid(document));
         refused += usize::from(!errors.is_empty());
-        assert!(valid || !errors.is_empty(), "{what}: loads, and the schema refuses it");
+        assert!(
+            valid || !errors.is_empty(),
+            "{what}: loads, and the schema refuses it"
+        );
         let structural = errors.iter().find(|code| structural.contains(code));
-        assert!(!valid || structural.is_none(), "{what}: {errors:?}, and the schema takes it");
+        assert!(
+            !valid || structural.is_none(),
+            "{what}: {errors:?}, and the schema takes it"
+        );
     };
     for place in places {
-        let wrong = [json!(null), json!(7), json!(true), json!([]), json!({}), json!(""), json!({"zz": 1})];
+        let wrong = [
+            json!(null),
+            json!(7),
+            json!(true),
+            json!([]),
+            json!({}),
+            json!(""),
+            json!({"zz": 1}),
+        ];
         for value in wrong {
             let mut document = whole.clone();
             let what = format!("{value} at {place}");
@@ -285,5 +343,8 @@ fn the_schema_and_the_reader_agree_on_a_policy_damaged_anywhere() {
             }
         }
     }
-    assert!(refused > 500, "only {refused} damaged policies were refused");
+    assert!(
+        refused > 500,
+        "only {refused} damaged policies were refused"
+    );
 }

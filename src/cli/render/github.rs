@@ -8,7 +8,10 @@ use crate::diagnostic::{Diagnostic, Severity};
 
 /// Writes one line a finding.
 pub fn write(report: &Report<'_>, out: &mut dyn Write) -> io::Result<()> {
-    report.diagnostics.iter().try_for_each(|finding| write_one(finding, out))
+    report
+        .diagnostics
+        .iter()
+        .try_for_each(|finding| write_one(finding, out))
 }
 
 fn write_one(finding: &Diagnostic, out: &mut dyn Write) -> io::Result<()> {
@@ -22,7 +25,13 @@ fn write_one(finding: &Diagnostic, out: &mut dyn Write) -> io::Result<()> {
         let file = place.in_file();
         let start = file.start();
         let name = relative(file.source.name());
-        write!(out, "file={},line={},col={},", property(&name), start.line, start.column)?;
+        write!(
+            out,
+            "file={},line={},col={},",
+            property(&name),
+            start.line,
+            start.column
+        )?;
         if place.source.origin().is_some() {
             message = format!("{message} (at {})", visible(&place.to_string()));
         }
@@ -34,7 +43,9 @@ fn write_one(finding: &Diagnostic, out: &mut dyn Write) -> io::Result<()> {
 }
 
 fn data(text: &str) -> String {
-    text.replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A")
+    text.replace('%', "%25")
+        .replace('\r', "%0D")
+        .replace('\n', "%0A")
 }
 
 fn property(text: &str) -> String {
@@ -49,8 +60,13 @@ mod tests {
     #[test]
     fn what_would_end_a_command_is_escaped() {
         let source = Source::new("a,b:c%.yaml", "x: 1\n");
-        let finding = Diagnostic::new(Code::BadValue, &source, Span { start: 3, end: 4 }, "a\n::b 100%")
-            .help("do c");
+        let finding = Diagnostic::new(
+            Code::BadValue,
+            &source,
+            Span { start: 3, end: 4 },
+            "a\n::b 100%",
+        )
+        .help("do c");
         let mut out = Vec::new();
         write_one(&finding, &mut out).unwrap();
         assert_eq!(

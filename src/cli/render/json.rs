@@ -70,7 +70,13 @@ struct Summary {
 
 /// Writes one object.
 pub fn write(report: &Report<'_>, out: &mut dyn Write) -> io::Result<()> {
-    let of = |severity| report.diagnostics.iter().filter(move |d| d.severity() == severity).count();
+    let of = |severity| {
+        report
+            .diagnostics
+            .iter()
+            .filter(move |d| d.severity() == severity)
+            .count()
+    };
     let output = Output {
         version: 1,
         findings: report.diagnostics.iter().map(finding).collect(),
@@ -115,7 +121,11 @@ fn at(place: &Place) -> At<'_> {
         end_column: end.column,
         within: place.source.origin().map(|_| {
             let start = place.start();
-            Within { text: place.source.name(), line: start.line, column: start.column }
+            Within {
+                text: place.source.name(),
+                line: start.line,
+                column: start.column,
+            }
         }),
     }
 }
@@ -123,7 +133,10 @@ fn at(place: &Place) -> At<'_> {
 /// Writes a value as indented JSON and a line end, every unprintable character escaped: JSON itself
 /// asks for fewer, a terminal for more.
 pub(crate) fn to_writer(out: &mut dyn Write, value: &impl Serialize) -> io::Result<()> {
-    value.serialize(&mut Serializer::with_formatter(&mut *out, Printable::default()))?;
+    value.serialize(&mut Serializer::with_formatter(
+        &mut *out,
+        Printable::default(),
+    ))?;
     out.write_all(b"\n")
 }
 
@@ -131,7 +144,11 @@ pub(crate) fn to_writer(out: &mut dyn Write, value: &impl Serialize) -> io::Resu
 struct Printable(PrettyFormatter<'static>);
 
 impl Formatter for Printable {
-    fn write_string_fragment<W: ?Sized + Write>(&mut self, out: &mut W, text: &str) -> io::Result<()> {
+    fn write_string_fragment<W: ?Sized + Write>(
+        &mut self,
+        out: &mut W,
+        text: &str,
+    ) -> io::Result<()> {
         let mut rest = text;
         while let Some((at, c)) = rest.char_indices().find(|(_, c)| is_unprintable(*c)) {
             let (before, behind) = rest.split_at(at);
@@ -143,7 +160,11 @@ impl Formatter for Printable {
         out.write_all(rest.as_bytes())
     }
 
-    fn write_char_escape<W: ?Sized + Write>(&mut self, out: &mut W, c: CharEscape) -> io::Result<()> {
+    fn write_char_escape<W: ?Sized + Write>(
+        &mut self,
+        out: &mut W,
+        c: CharEscape,
+    ) -> io::Result<()> {
         self.0.write_char_escape(out, c)
     }
 
@@ -195,6 +216,9 @@ mod tests {
         to_writer(&mut out, &value).unwrap();
         let text = String::from_utf8(out).unwrap();
         assert!(!text.replace('\n', "").contains(is_unprintable), "{text:?}");
-        assert_eq!(serde_json::from_str::<serde_json::Value>(&text).unwrap(), value);
+        assert_eq!(
+            serde_json::from_str::<serde_json::Value>(&text).unwrap(),
+            value
+        );
     }
 }

@@ -12,7 +12,10 @@ pub fn write(report: &Report<'_>, out: &mut dyn Write) -> io::Result<()> {
     let mut found: HashMap<&str, Vec<&Diagnostic>> = HashMap::new();
     for finding in report.diagnostics {
         if let Some(place) = &finding.place {
-            found.entry(place.in_file().source.name()).or_default().push(finding);
+            found
+                .entry(place.in_file().source.name())
+                .or_default()
+                .push(finding);
         }
     }
     let mut cases = Vec::with_capacity(report.files.len());
@@ -21,10 +24,16 @@ pub fn write(report: &Report<'_>, out: &mut dyn Write) -> io::Result<()> {
         cases.push(Case::of(file, found, report.fail_on));
     }
     let failures = cases.iter().filter(|case| !case.failing.is_empty()).count();
-    let counts = format!("tests=\"{}\" failures=\"{failures}\" errors=\"0\"", cases.len());
+    let counts = format!(
+        "tests=\"{}\" failures=\"{failures}\" errors=\"0\"",
+        cases.len()
+    );
     writeln!(out, "<?xml version=\"1.0\" encoding=\"UTF-8\"?>")?;
     writeln!(out, "<testsuites {counts}>")?;
-    writeln!(out, "  <testsuite name=\"pullpass lint\" {counts} skipped=\"0\" time=\"0\">")?;
+    writeln!(
+        out,
+        "  <testsuite name=\"pullpass lint\" {counts} skipped=\"0\" time=\"0\">"
+    )?;
     for case in cases {
         case.write(out)?;
     }
@@ -39,13 +48,22 @@ struct Case<'a> {
 
 impl<'a> Case<'a> {
     fn of(file: &'a str, found: Vec<&'a Diagnostic>, fail_on: FailOn) -> Self {
-        let (failing, passing) = found.into_iter().partition(|finding| fail_on.fails(finding));
-        Self { file, failing, passing }
+        let (failing, passing) = found
+            .into_iter()
+            .partition(|finding| fail_on.fails(finding));
+        Self {
+            file,
+            failing,
+            passing,
+        }
     }
 
     fn write(&self, out: &mut dyn Write) -> io::Result<()> {
         let name = escape(self.file);
-        write!(out, "    <testcase classname=\"pullpass.lint\" name=\"{name}\" time=\"0\"")?;
+        write!(
+            out,
+            "    <testcase classname=\"pullpass.lint\" name=\"{name}\" time=\"0\""
+        )?;
         if self.failing.is_empty() && self.passing.is_empty() {
             return writeln!(out, "/>");
         }
@@ -70,13 +88,18 @@ impl<'a> Case<'a> {
 }
 
 fn lines(findings: &[&Diagnostic], out: &mut dyn Write) -> io::Result<()> {
-    findings.iter().try_for_each(|finding| writeln!(out, "{}", escape(&finding.to_string())))
+    findings
+        .iter()
+        .try_for_each(|finding| writeln!(out, "{}", escape(&finding.to_string())))
 }
 
 /// A text for XML 1.0, which has no place for most control characters, escaped or not.
-fn escape(text: &str) -> String {
+/// A text inside XML.
+pub(crate) fn escape(text: &str) -> String {
     let text = visible(text).replace('&', "&amp;").replace('<', "&lt;");
-    text.replace('>', "&gt;").replace('"', "&quot;").replace(['\u{fffe}', '\u{ffff}'], "\u{fffd}")
+    text.replace('>', "&gt;")
+        .replace('"', "&quot;")
+        .replace(['\u{fffe}', '\u{ffff}'], "\u{fffd}")
 }
 
 #[cfg(test)]
@@ -85,6 +108,9 @@ mod tests {
 
     #[test]
     fn xml_has_no_raw_markup_and_no_control_character() {
-        assert_eq!(escape("<a \"b\"> & \u{0}\u{ffff}"), "&lt;a &quot;b&quot;&gt; &amp; \\u{0}\u{fffd}");
+        assert_eq!(
+            escape("<a \"b\"> & \u{0}\u{ffff}"),
+            "&lt;a &quot;b&quot;&gt; &amp; \\u{0}\u{fffd}"
+        );
     }
 }

@@ -5,6 +5,7 @@
 //! empty `results`, never an absent one. Only codes that occur are described as rules.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::io::{self, Write};
 
 use serde_json::{Value, json};
@@ -17,10 +18,17 @@ const SCHEMA: &str = "https://json.schemastore.org/sarif-2.1.0.json";
 
 /// Writes one log with one run.
 pub fn write(report: &Report<'_>, out: &mut dyn Write) -> io::Result<()> {
-    let codes: BTreeSet<Code> = report.diagnostics.iter().map(|finding| finding.code).collect();
+    let codes: BTreeSet<Code> = report
+        .diagnostics
+        .iter()
+        .map(|finding| finding.code)
+        .collect();
     let codes: Vec<Code> = codes.into_iter().collect();
-    let results: Vec<Value> =
-        report.diagnostics.iter().map(|finding| result(finding, &codes)).collect();
+    let results: Vec<Value> = report
+        .diagnostics
+        .iter()
+        .map(|finding| result(finding, &codes))
+        .collect();
     let log = json!({
         "$schema": SCHEMA,
         "version": "2.1.0",
@@ -62,7 +70,11 @@ fn result(finding: &Diagnostic, codes: &[Code]) -> Value {
     if let Some(help) = &finding.help {
         text = format!("{text}; help: {help}");
     }
-    if let Some(place) = finding.place.as_ref().filter(|place| place.source.origin().is_some()) {
+    if let Some(place) = finding
+        .place
+        .as_ref()
+        .filter(|place| place.source.origin().is_some())
+    {
         text = format!("{text} (at {place})");
     }
     let mut result = json!({
@@ -108,7 +120,8 @@ fn uri(name: &str) -> String {
             b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'/' => {
                 uri.push(char::from(byte));
             }
-            _ => uri.push_str(&format!("%{byte:02X}")),
+            // Writing to a String cannot fail.
+            _ => drop(fmt::Write::write_fmt(&mut uri, format_args!("%{byte:02X}"))),
         }
     }
     uri

@@ -21,7 +21,11 @@ const MOST_OF_ONE_CODE: usize = 20;
 
 /// Draws every finding.
 pub fn write(report: &Report<'_>, colored: bool, out: &mut dyn Write) -> io::Result<()> {
-    let renderer = if colored { Renderer::styled().hyperlink(false) } else { Renderer::plain() };
+    let renderer = if colored {
+        Renderer::styled().hyperlink(false)
+    } else {
+        Renderer::plain()
+    };
     // Lines are cut before they get there: the renderer need not.
     let renderer = renderer.term_width(2 * WIDTH);
     let mut drawn: BTreeMap<Code, usize> = BTreeMap::new();
@@ -32,10 +36,17 @@ pub fn write(report: &Report<'_>, colored: bool, out: &mut dyn Write) -> io::Res
             writeln!(out, "{}\n", draw(finding, &renderer))?;
         }
     }
-    for (code, count) in drawn.into_iter().filter(|(_, count)| *count > MOST_OF_ONE_CODE) {
+    for (code, count) in drawn
+        .into_iter()
+        .filter(|(_, count)| *count > MOST_OF_ONE_CODE)
+    {
         let more = count - MOST_OF_ONE_CODE;
         let title = level(code).primary_title(format!("{more} more of this code are not shown"));
-        writeln!(out, "{}\n", renderer.render(&[title.id(code.as_str()).elements(NONE)]))?;
+        writeln!(
+            out,
+            "{}\n",
+            renderer.render(&[title.id(code.as_str()).elements(NONE)])
+        )?;
     }
     Ok(())
 }
@@ -66,17 +77,27 @@ fn draw(finding: &Diagnostic, renderer: &Renderer) -> String {
             return;
         }
         let annotation = kind.span(excerpt.start..excerpt.end).label(label);
-        let snippet = Snippet::source(excerpt.text).path(path).line_start(start.line);
+        let snippet = Snippet::source(excerpt.text)
+            .path(path)
+            .line_start(start.line);
         elements.push(snippet.annotation(annotation).into());
     };
     if let Some(place) = &finding.place {
         quote(place, AnnotationKind::Primary, None);
         if let Some(holder) = place.source.origin() {
-            quote(holder, AnnotationKind::Context, Some("the text is in here".into()));
+            quote(
+                holder,
+                AnnotationKind::Context,
+                Some("the text is in here".into()),
+            );
         }
     }
     if let Some((place, label)) = &finding.related {
-        quote(place, AnnotationKind::Context, Some(visible(label).into_owned()));
+        quote(
+            place,
+            AnnotationKind::Context,
+            Some(visible(label).into_owned()),
+        );
     }
     if let Some(help) = &finding.help {
         elements.push(Level::HELP.message(visible(help)).into());
@@ -143,14 +164,22 @@ impl Excerpt {
                 end = shown.len();
             }
         }
-        Self { text: shown, start, end, column }
+        Self {
+            text: shown,
+            start,
+            end,
+            column,
+        }
     }
 }
 
 /// The next offset at or before `at` that does not split a character.
 fn floor(text: &str, at: usize) -> usize {
     let at = at.min(text.len());
-    (0..=at).rev().find(|at| text.is_char_boundary(*at)).unwrap_or_default()
+    (0..=at)
+        .rev()
+        .find(|at| text.is_char_boundary(*at))
+        .unwrap_or_default()
 }
 
 /// How many columns a character takes at most.
@@ -197,7 +226,10 @@ mod tests {
     fn drawn(text: &str, meant: &str) -> String {
         let source = Source::new("p.yaml", text);
         let start = u32::try_from(text.find(meant).unwrap()).unwrap();
-        let span = Span { start, end: start + u32::try_from(meant.len()).unwrap() };
+        let span = Span {
+            start,
+            end: start + u32::try_from(meant.len()).unwrap(),
+        };
         let finding = Diagnostic::new(Code::BadValue, &source, span, "no").help("yes");
         draw(&finding, &Renderer::plain().term_width(2 * WIDTH))
     }
@@ -212,19 +244,28 @@ mod tests {
             (format!("{cjk}MEANT{cjk}"), "wide characters"),
             (format!("{}MEANT", " ".repeat(300)), "deep indentation"),
             (format!("{}MEANT", "\t".repeat(60)), "tabs"),
-            (format!("{}{}MEANT", "\n".repeat(99_999), " ".repeat(98)), "a long line number"),
+            (
+                format!("{}{}MEANT", "\n".repeat(99_999), " ".repeat(98)),
+                "a long line number",
+            ),
         ] {
             let text = drawn(&text, "MEANT");
             for row in text.lines() {
                 let wide: usize = row.chars().map(columns).sum();
                 assert!(wide <= WIDTH, "{why}: {wide} columns in {row}");
             }
-            assert!(text.contains("MEANT"), "{why}: what is meant is shown in {text}");
+            assert!(
+                text.contains("MEANT"),
+                "{why}: what is meant is shown in {text}"
+            );
             assert!(text.contains("^^^^^"), "{why}: and marked in {text}");
         }
         let meant = format!("M{}T", "x".repeat(500));
         let text = drawn(&format!("a: {meant}"), &meant);
-        assert!(text.lines().all(|row| row.chars().count() <= WIDTH), "{text}");
+        assert!(
+            text.lines().all(|row| row.chars().count() <= WIDTH),
+            "{text}"
+        );
     }
 
     #[test]
@@ -258,6 +299,9 @@ mod tests {
         write(&report, false, &mut out).unwrap();
         let text = String::from_utf8(out).unwrap();
         assert_eq!(text.matches("error[PP114]: no").count(), 20);
-        assert!(text.ends_with("error[PP114]: 5 more of this code are not shown\n\n"), "{text}");
+        assert!(
+            text.ends_with("error[PP114]: 5 more of this code are not shown\n\n"),
+            "{text}"
+        );
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Conservative: it speaks only where no image can prove it wrong.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use crate::diagnostic::{Code, Diagnostic, Place};
 use crate::policy::class::Class;
@@ -11,32 +11,26 @@ use crate::policy::pattern::Pattern;
 
 /// PP132.
 pub(super) fn shadowed(policies: &[RegistryPolicy]) -> Vec<Diagnostic> {
-    let covers = all_tests(policies).filter(|(_, rule, test)| {
-        let open = rule.namespace_selector.is_none() && rule.pod_selector.is_none();
-        open && matches!(test.value, ImageMatch::Class(_))
-    });
-    let covers: Vec<_> = covers.collect();
+    let covers = Covers::new(policies);
     let mut found = Vec::new();
     for policy in policies {
         for rule in &policy.rules {
             let Subject::Images(tests) = &rule.subject else {
                 continue;
             };
-            let mut texts = HashSet::new();
+            let mut seen = HashSet::new();
             for test in tests {
                 let ImageMatch::Pattern(pattern) = &test.value else {
                     continue;
                 };
-                if !texts.insert(pattern.as_str()) {
+                if !seen.insert(pattern.as_str()) {
                     let message = format!("`{pattern}` stands in this rule already");
                     let finding =
                         Diagnostic::new(Code::Shadowed, &policy.source, test.span, message);
                     found.push(finding.help("remove one of them"));
                     continue;
                 }
-                let cover = covers.iter().find(|(other, _, cover)| {
-                    in_force_beside(other, policy) && class_covers(&cover.value, pattern)
-                });
+                let cover = covers.find(policy, pattern);
                 if let Some((other, other_rule, cover)) = cover {
                     let message = format!(
                         "`{pattern}` never wins an image: `{}` of `{}/{}` matches all that it \
@@ -75,40 +69,80 @@ fn all_tests(
     })
 }
 
-/// Whether `cover` takes part wherever `policy` does.
-fn in_force_beside(cover: &RegistryPolicy, policy: &RegistryPolicy) -> bool {
-    let mode = cover.mode == Mode::Enforce || policy.mode == Mode::Audit;
-    mode && (cover.scope == Scope::Cluster || cover.scope == policy.scope)
+/// A class without parameters, in a rule without selectors.
+type Cover<'p> = (&'p RegistryPolicy, &'p Rule, &'p Spanned<ImageMatch>);
+
+/// The first cover of each family, by where and in which mode it is in force: a few, however many
+/// rules there are.
+struct Covers<'p>(HashMap<(&'p Scope, Mode, Family), Cover<'p>>);
+
+impl<'p> Covers<'p> {
+    fn new(policies: &'p [RegistryPolicy]) -> Self {
+        let mut covers = HashMap::new();
+        for (policy, rule, test) in all_tests(policies) {
+            let open = rule.namespace_selector.is_none() && rule.pod_selector.is_none();
+            if let (true, Some(family)) = (open, Family::of_cover(&test.value)) {
+                let key = (&policy.scope, policy.mode, family);
+                covers.entry(key).or_insert((policy, rule, test));
+            }
+        }
+        Self(covers)
+    }
+
+    /// The class that takes part wherever `policy` does and matches all that a glob of it can.
+    fn find(&self, policy: &RegistryPolicy, pattern: &Pattern) -> Option<Cover<'p>> {
+        let family = Family::of_glob(pattern)?;
+        let covers: &HashMap<(&Scope, Mode, Family), _> = &self.0;
+        let modes: &[Mode] = match policy.mode {
+            Mode::Enforce => &[Mode::Enforce],
+            Mode::Audit => &[Mode::Enforce, Mode::Audit],
+        };
+        [&Scope::Cluster, &policy.scope]
+            .into_iter()
+            .flat_map(|scope| modes.iter().map(move |mode| (scope, *mode, family)))
+            .find_map(|key| covers.get(&key).copied())
+    }
 }
 
-/// Whether a class without parameters matches every image that a glob can. Only globs that end in a
-/// family's own domain can be judged.
-fn class_covers(cover: &ImageMatch, pattern: &Pattern) -> bool {
-    let ImageMatch::Class(class) = cover else {
-        return false;
-    };
-    if !pattern.is_glob_host() || pattern.port().is_some() {
-        return false;
+/// A family of registries whose class without parameters can cover a glob.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+enum Family {
+    Ecr,
+    Acr,
+    Google,
+}
+
+impl Family {
+    fn of_cover(test: &ImageMatch) -> Option<Self> {
+        let ImageMatch::Class(class) = test else {
+            return None;
+        };
+        match &**class {
+            Class::Ecr {
+                account_ids: None,
+                regions: None,
+            } => Some(Self::Ecr),
+            Class::Acr { registries: None } => Some(Self::Acr),
+            // It stands for literal hosts; a path in the glob cannot make that stronger.
+            Class::Gcp { projects: None } => Some(Self::Google),
+            _ => None,
+        }
     }
-    let labels: Vec<&str> = pattern.host().split('.').collect();
-    match class {
-        Class::Ecr {
-            account_ids: None,
-            regions: None,
-        } => matches!(
-            labels.as_slice(),
+
+    /// The family to which all hosts belong that a glob matches: told by the family's own domain.
+    fn of_glob(pattern: &Pattern) -> Option<Self> {
+        if !pattern.is_glob_host() || pattern.port().is_some() {
+            return None;
+        }
+        let labels: Vec<&str> = pattern.host().split('.').collect();
+        match labels.as_slice() {
             [_, "dkr", "ecr" | "ecr-fips", _, "amazonaws", "com"]
-                | [_, "dkr", "ecr" | "ecr-fips", _, "amazonaws", "com", "cn"]
-                | [_, "dkr-ecr" | "dkr-ecr-fips", _, "on", "aws"]
-        ),
-        Class::Acr { registries: None } => {
-            matches!(labels.as_slice(), [_, "azurecr", "io" | "cn" | "us"])
+            | [_, "dkr", "ecr" | "ecr-fips", _, "amazonaws", "com", "cn"]
+            | [_, "dkr-ecr" | "dkr-ecr-fips", _, "on", "aws"] => Some(Self::Ecr),
+            [_, "azurecr", "io" | "cn" | "us"] => Some(Self::Acr),
+            [docker, "pkg", "dev"] if docker.ends_with("-docker") => Some(Self::Google),
+            _ => None,
         }
-        // A class of literal hosts is a literal match; a path in the glob cannot make it stronger.
-        Class::Gcp { projects: None } => {
-            matches!(labels.as_slice(), [docker, "pkg", "dev"] if docker.ends_with("-docker"))
-        }
-        _ => false,
     }
 }
 

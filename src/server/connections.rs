@@ -1,0 +1,184 @@
+//! One port: accepts connections, and has the last word on which of them live.
+//!
+//! It owns the connections' tasks: at most so many, the longest idle one gives way, and when the
+//! port closes each is joined or cut off. What is said on a connection it never sees.
+
+use std::collections::HashMap;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Notify, Semaphore, watch};
+use tokio::task::{Id, JoinError, JoinSet};
+use tokio::time::{Instant, sleep, timeout};
+
+use super::activity::{Activity, Phase};
+use super::connection;
+use super::limits::Limits;
+use super::tls::Tls;
+use crate::metrics::Metrics;
+
+/// Before the next try when nobody could give way, or the system had no socket for us.
+const RETRY: Duration = Duration::from_millis(10);
+
+/// A client that brings its handshake, head or body in this time is not slow.
+const SLOW: Duration = Duration::from_secs(1);
+
+/// How far the server is on its way down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Stage {
+    /// Not on its way.
+    Serving,
+    /// Still serving, one request for each connection.
+    Draining,
+    /// Only what is in flight.
+    Finishing,
+}
+
+/// What a port serves, and to how many.
+pub(super) struct Port {
+    pub(super) router: Router,
+    /// Without it the port speaks plain HTTP.
+    pub(super) tls: Option<Arc<Tls>>,
+    /// Counts connections and handshakes, if anybody wants to know.
+    pub(super) metrics: Option<Arc<Metrics>>,
+    pub(super) connections: usize,
+    pub(super) limits: Limits,
+    pub(super) stage: watch::Receiver<Stage>,
+    /// A place for each connection that may be awake.
+    pub(super) awake: Semaphore,
+    /// Told when a connection waits for such a place.
+    pub(super) pressed: Notify,
+}
+
+/// The open connections of a port.
+#[derive(Default)]
+struct Open {
+    tasks: JoinSet<()>,
+    activities: HashMap<Id, Arc<Activity>>,
+}
+
+impl Open {
+    fn start(&mut self, port: &Arc<Port>, stream: TcpStream) {
+        let activity = Arc::new(Activity::new());
+        let serving = connection::serve(Arc::clone(port), stream, Arc::clone(&activity));
+        let task = self.tasks.spawn(serving);
+        self.activities.insert(task.id(), activity);
+    }
+
+    fn ended(&mut self, joined: &Result<(Id, ()), JoinError>) {
+        let id = match joined {
+            Ok((id, ())) => *id,
+            Err(error) => {
+                if error.is_panic() {
+                    tracing::error!("a connection ended by a panic");
+                }
+                error.id()
+            }
+        };
+        self.activities.remove(&id);
+    }
+
+    /// Tells one connection to make room: of the idle ones the longest idle; if there is none, of
+    /// those that have not brought a whole request yet the slowest.
+    fn make_room(&self) -> bool {
+        let rank = |activity: &Activity| (activity.phase() != Phase::Idle, activity.since());
+        let mut candidates: Vec<_> = self
+            .activities
+            .values()
+            .filter(|a| {
+                matches!(
+                    a.phase(),
+                    Phase::Idle | Phase::Opening | Phase::Handshake | Phase::Head
+                )
+            })
+            .map(|a| (rank(a), a))
+            .collect();
+        candidates.sort_unstable_by_key(|(rank, _)| *rank);
+        candidates.iter().any(|(_, activity)| activity.give_way())
+    }
+
+    /// Cuts off the slowest connection that is awake, if it is slow: a place that it does not
+    /// use is one that others wait for.
+    fn relieve(&self) {
+        let slowest = self
+            .activities
+            .values()
+            .filter(|a| matches!(a.phase(), Phase::Handshake | Phase::Head | Phase::Busy))
+            .min_by_key(|a| a.since());
+        if let Some(activity) = slowest.filter(|a| a.since() + SLOW < Instant::now()) {
+            tracing::debug!("too many connections are awake, the slowest is cut off");
+            activity.cut_off();
+        }
+    }
+}
+
+/// Serves the port until the stage is [`Stage::Finishing`], then lets what is in flight finish.
+pub(super) async fn run(listener: TcpListener, port: Port) {
+    let port = Arc::new(port);
+    let mut stage = port.stage.clone();
+    let mut open = Open::default();
+    // Accepted beyond the limit: it waits until another one is gone.
+    let mut waiting: Option<TcpStream> = None;
+    let mut leaving = false;
+    loop {
+        // Each arm can be dropped: joining, accepting and watching lose nothing.
+        tokio::select! {
+            biased;
+            () = finishing(&mut stage) => break,
+            Some(joined) = open.tasks.join_next_with_id() => {
+                open.ended(&joined);
+                leaving = false;
+                if let Some(stream) = waiting.take_if(|_| open.tasks.len() < port.connections) {
+                    open.start(&port, stream);
+                }
+            }
+            () = sleep(RETRY), if waiting.is_some() && !leaving => leaving = open.make_room(),
+            () = port.pressed.notified() => open.relieve(),
+            accepted = listener.accept(), if waiting.is_none() => match accepted {
+                Ok((stream, _)) if open.tasks.len() < port.connections => {
+                    open.start(&port, stream);
+                }
+                Ok((stream, _)) => {
+                    waiting = Some(stream);
+                    leaving = open.make_room();
+                }
+                Err(error) => refused(&error, &open).await,
+            },
+        }
+    }
+    drop((listener, waiting));
+    for activity in open.activities.values() {
+        activity.finish();
+    }
+    let all = async { while open.tasks.join_next().await.is_some() {} };
+    if timeout(port.limits.finish_time, all).await.is_err() {
+        tracing::warn!(
+            connections = open.tasks.len(),
+            "cut off what did not finish in time"
+        );
+        open.tasks.shutdown().await;
+    }
+}
+
+async fn finishing(stage: &mut watch::Receiver<Stage>) {
+    // Without a sender the server itself is gone.
+    let _ = stage.wait_for(|stage| *stage == Stage::Finishing).await;
+}
+
+/// A connection could not be accepted.
+async fn refused(error: &io::Error, open: &Open) {
+    // The client was gone before we came: nothing to wait for.
+    if matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset
+    ) {
+        return;
+    }
+    // Most likely there are no file descriptors left; one idle connection less gives one.
+    tracing::warn!(%error, "cannot accept a connection; the limit on open files may be too low");
+    open.make_room();
+    sleep(RETRY).await;
+}
