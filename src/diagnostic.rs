@@ -4,7 +4,7 @@
 //! command line draws it as text, JSON, SARIF or JUnit, the server logs it as one line.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// A text that diagnostics point into, with where its first line stands in the file it came from.
 ///
@@ -16,6 +16,8 @@ pub struct Source {
     text: String,
     first_line: usize,
     indent: usize,
+    origin: Option<Place>,
+    marks: Marks,
 }
 
 impl Source {
@@ -36,6 +38,20 @@ impl Source {
             text: text.into(),
             first_line,
             indent,
+            origin: None,
+            marks: Marks::default(),
+        })
+    }
+
+    /// A text that another text holds in a form whose lines are not its own: a quoted string.
+    pub fn within(origin: Place, name: impl Into<String>, text: impl Into<String>) -> Arc<Self> {
+        Arc::new(Self {
+            name: name.into(),
+            text: text.into(),
+            first_line: 1,
+            indent: 0,
+            origin: Some(origin),
+            marks: Marks::default(),
         })
     }
 
@@ -63,24 +79,70 @@ impl Source {
         self.indent
     }
 
+    /// The place that holds this text, when its lines are not lines of a file.
+    #[must_use]
+    pub fn origin(&self) -> Option<&Place> {
+        self.origin.as_ref()
+    }
+
     /// The line and column, both from 1 and the column in characters, of a byte offset.
     #[must_use]
     pub fn locate(&self, offset: u32) -> Location {
         let offset = (offset as usize).min(self.text.len());
-        let before = self.text.get(..offset).unwrap_or(&self.text);
-        let line = before.bytes().filter(|&b| b == b'\n').count();
-        let column = before
-            .rsplit('\n')
-            .next()
-            .unwrap_or_default()
-            .chars()
-            .count();
+        let (line, column) = self.marks.count(self.text.as_bytes(), offset);
         Location {
             line: self.first_line + line,
             column: self.indent + column + 1,
         }
     }
 }
+
+/// Line and column, from 0, at every [`Marks::STRIDE`]th byte of a text: ten thousand findings in a
+/// text of one long line must not mean ten thousand walks through it.
+#[derive(Debug, Default)]
+struct Marks(OnceLock<Box<[(u32, u32)]>>);
+
+impl Marks {
+    const STRIDE: usize = 1024;
+
+    fn count(&self, text: &[u8], offset: usize) -> (usize, usize) {
+        let marks = self.0.get_or_init(|| {
+            text.chunks(Self::STRIDE)
+                .scan((0, 0), |at, chunk| {
+                    let start = *at;
+                    *at = advance(start, chunk);
+                    Some(start)
+                })
+                .collect()
+        });
+        let mark = offset / Self::STRIDE;
+        let (mark, start) = match marks.get(mark).or(marks.last()) {
+            Some(start) => (mark.min(marks.len() - 1), *start),
+            None => (0, (0, 0)),
+        };
+        let rest = text.get(mark * Self::STRIDE..offset).unwrap_or_default();
+        let (line, column) = advance(start, rest);
+        (line as usize, column as usize)
+    }
+}
+
+/// The line and column behind some bytes; a character counts where it begins.
+fn advance(start: (u32, u32), bytes: &[u8]) -> (u32, u32) {
+    bytes.iter().fold(start, |(line, column), byte| match byte {
+        b'\n' => (line + 1, 0),
+        0x80..=0xBF => (line, column),
+        _ => (line, column + 1),
+    })
+}
+
+/// A cache says nothing about the text.
+impl PartialEq for Marks {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Marks {}
 
 /// A line and a column, both from 1; the column counts characters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -129,6 +191,12 @@ impl Place {
     #[must_use]
     pub fn end(&self) -> Location {
         self.source.locate(self.span.end)
+    }
+
+    /// The place in a file: this one, or the string that holds the text it is in.
+    #[must_use]
+    pub fn in_file(&self) -> &Self {
+        self.source.origin().map_or(self, Self::in_file)
     }
 }
 
@@ -375,6 +443,51 @@ mod tests {
             let Location { line, column } = source.locate(offset);
             assert_eq!((line, column), want, "offset {offset}");
         }
+    }
+
+    #[test]
+    fn a_place_far_into_a_text_is_counted_from_the_nearest_mark() {
+        let text = format!("{}\n{}x", "é".repeat(3000), "ab\n".repeat(2000));
+        let source = Source::new("p.yaml", text.as_str());
+        for offset in [
+            0,
+            1023,
+            1024,
+            1025,
+            2048,
+            5999,
+            6000,
+            6001,
+            9000,
+            text.len(),
+        ] {
+            let before = &text.as_bytes()[..offset];
+            let line = before.split(|&b| b == b'\n').count();
+            let last = before.split(|&b| b == b'\n').next_back().unwrap();
+            let column = String::from_utf8_lossy(last).chars().count();
+            // An offset inside a character means its end.
+            let want = Location {
+                line,
+                column: column + 1,
+            };
+            assert_eq!(source.locate(offset as u32), want, "offset {offset}");
+        }
+    }
+
+    #[test]
+    fn a_text_within_a_string_knows_the_place_that_holds_it() {
+        let file = Source::new("cm.json", "{\"a\": \"b: 1\\n\"}");
+        let holder = Place {
+            source: file,
+            span: Span { start: 6, end: 13 },
+        };
+        let source = Source::within(holder.clone(), "cm.json key a", "b: 1\n");
+        let place = Place {
+            source,
+            span: Span { start: 3, end: 4 },
+        };
+        assert_eq!(place.to_string(), "cm.json key a:1:4");
+        assert_eq!(place.in_file(), &holder);
     }
 
     #[test]

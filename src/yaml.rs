@@ -5,7 +5,7 @@
 //! the same here as in the cluster. It never panics and never opens a file.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use granit_parser::{Event, Marker, Parser, ScalarStyle};
@@ -203,17 +203,37 @@ fn position(marker: &Marker) -> u32 {
 }
 
 /// A collection that is still open.
-enum Open<'t> {
-    List(Vec<Node<'t>>),
-    Map(Vec<Entry<'t>>, Option<(Cow<'t, str>, Span)>),
+struct Open<'t> {
+    kind: Kind<'t>,
+    /// Where its content starts among what is pending.
+    start: usize,
+    span: Span,
+    anchor: usize,
+}
+
+enum Kind<'t> {
+    List,
+    /// With the key whose value comes next.
+    Map(Option<(Cow<'t, str>, Span)>),
 }
 
 #[derive(Default)]
 struct Builder<'t> {
-    open: Vec<(Open<'t>, Span, usize)>,
-    anchors: HashMap<usize, (Node<'t>, usize)>,
+    open: Vec<Open<'t>>,
+    /// Items of all open lists, and entries of all open mappings: a collection gets a list of its own,
+    /// of just its size, when it is closed. Most have one or two.
+    items: Vec<Node<'t>>,
+    entries: Vec<Entry<'t>>,
+    anchors: HashMap<usize, (Node<'t>, Weight)>,
     nodes: usize,
-    aliased: usize,
+    aliased: Weight,
+}
+
+/// What a tree costs to copy.
+#[derive(Clone, Copy, Default)]
+struct Weight {
+    nodes: usize,
+    bytes: usize,
 }
 
 impl<'t> Builder<'t> {
@@ -257,24 +277,23 @@ impl<'t> Builder<'t> {
                     self.close(Node { span, value }, anchor)?
                 }
                 Event::SequenceStart(_, anchor, _) => {
-                    self.descend(Open::List(Vec::new()), span, anchor)?;
+                    self.descend(Kind::List, span, anchor)?;
                     None
                 }
                 Event::MappingStart(_, anchor, _) => {
-                    self.descend(Open::Map(Vec::new(), None), span, anchor)?;
+                    self.descend(Kind::Map(None), span, anchor)?;
                     None
                 }
                 Event::SequenceEnd | Event::MappingEnd => match self.open.pop() {
-                    Some((Open::List(items), span, anchor)) => self.close(
-                        Node {
-                            span,
-                            value: Value::List(items),
-                        },
-                        anchor,
-                    )?,
-                    Some((Open::Map(entries, _), span, anchor)) => {
-                        let value = Value::Map(merge(entries));
-                        self.close(Node { span, value }, anchor)?
+                    Some(open) => {
+                        let value = match open.kind {
+                            Kind::List => Value::List(self.items.drain(open.start..).collect()),
+                            Kind::Map(_) => {
+                                Value::Map(merge(self.entries.drain(open.start..).collect()))
+                            }
+                        };
+                        let span = open.span;
+                        self.close(Node { span, value }, open.anchor)?
                     }
                     None => None,
                 },
@@ -298,18 +317,28 @@ impl<'t> Builder<'t> {
     }
 
     fn expects_key(&self) -> bool {
-        matches!(self.open.last(), Some((Open::Map(_, None), ..)))
+        let open = self.open.last().map(|open| &open.kind);
+        matches!(open, Some(Kind::Map(None)))
     }
 
     /// Opens a collection, unless it stands too deep.
-    fn descend(&mut self, open: Open<'t>, span: Span, anchor: usize) -> Result<(), Stop> {
+    fn descend(&mut self, kind: Kind<'t>, span: Span, anchor: usize) -> Result<(), Stop> {
         if self.open.len() >= MAX_DEPTH {
             return Err(Stop::too_large(
                 span,
                 format!("nested deeper than {MAX_DEPTH} levels"),
             ));
         }
-        self.open.push((open, span, anchor));
+        let start = match kind {
+            Kind::List => self.items.len(),
+            Kind::Map(_) => self.entries.len(),
+        };
+        self.open.push(Open {
+            kind,
+            start,
+            span,
+            anchor,
+        });
         Ok(())
     }
 
@@ -325,12 +354,12 @@ impl<'t> Builder<'t> {
             self.anchors.insert(anchor, (node.clone(), weight));
             self.count_aliased(weight, node.span)?;
         }
-        match self.open.last_mut() {
+        match self.open.last_mut().map(|open| &mut open.kind) {
             None => return Ok(Some(node)),
-            Some((Open::List(items), ..)) => items.push(node),
-            Some((Open::Map(entries, key), ..)) => match key.take() {
+            Some(Kind::List) => self.items.push(node),
+            Some(Kind::Map(key)) => match key.take() {
                 None => *key = Some(as_key(node)),
-                Some((key, span)) => entries.push(Entry {
+                Some((key, span)) => self.entries.push(Entry {
                     key,
                     span,
                     value: node,
@@ -348,23 +377,23 @@ impl<'t> Builder<'t> {
                 "an alias inside the value that it stands for",
             ));
         };
-        let (node, weight) = (
-            Node {
-                span,
-                value: node.value.clone(),
-            },
-            *weight,
-        );
-        self.nodes += weight;
+        let weight = *weight;
+        let value = node.value.clone();
+        self.nodes += weight.nodes;
         self.count_aliased(weight, span)?;
-        Ok(node)
+        Ok(Node { span, value })
     }
 
     /// Copies are counted before they are kept, so that a bomb stops at its first large step.
-    fn count_aliased(&mut self, weight: usize, span: Span) -> Result<(), Stop> {
-        self.aliased += weight;
-        if self.aliased > MAX_ALIASED_NODES {
+    fn count_aliased(&mut self, weight: Weight, span: Span) -> Result<(), Stop> {
+        self.aliased.nodes += weight.nodes;
+        self.aliased.bytes += weight.bytes;
+        if self.aliased.nodes > MAX_ALIASED_NODES {
             let message = format!("aliases repeat more than {MAX_ALIASED_NODES} values");
+            return Err(Stop::too_large(span, message));
+        }
+        if self.aliased.bytes > MAX_BYTES {
+            let message = format!("aliases repeat more than {MAX_BYTES} bytes");
             return Err(Stop::too_large(span, message));
         }
         Ok(())
@@ -386,13 +415,22 @@ fn broken(error: &granit_parser::ScanError) -> Stop {
     }
 }
 
-/// How many nodes a tree has.
-fn weigh(node: &Node<'_>) -> usize {
-    1 + match &node.value {
-        Value::List(items) => items.iter().map(weigh).sum(),
-        Value::Map(entries) => entries.iter().map(|e| weigh(&e.value)).sum(),
-        _ => 0,
+/// What a tree costs to copy.
+fn weigh(node: &Node<'_>) -> Weight {
+    let mut weight = Weight { nodes: 1, bytes: 0 };
+    let mut add = |bytes: usize, below: Weight| {
+        weight.nodes += below.nodes;
+        weight.bytes += bytes + below.bytes;
+    };
+    match &node.value {
+        Value::String(text) | Value::Literal(text) => add(text.len(), Weight::default()),
+        Value::List(items) => items.iter().for_each(|item| add(0, weigh(item))),
+        Value::Map(entries) => entries
+            .iter()
+            .for_each(|e| add(e.key.len(), weigh(&e.value))),
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
     }
+    weight
 }
 
 /// A node in a key's place: a string as it is, anything else as it would be written.
@@ -406,13 +444,14 @@ fn as_key(node: Node<'_>) -> (Cow<'_, str>, Span) {
 }
 
 /// Resolves merge keys (`<<`): what they bring is there unless the mapping says otherwise.
-fn merge(mut entries: Vec<Entry<'_>>) -> Vec<Entry<'_>> {
-    if !entries.iter().any(|e| e.key == "<<") {
+fn merge(entries: Vec<Entry<'_>>) -> Vec<Entry<'_>> {
+    let brings =
+        |e: &Entry<'_>| e.key == "<<" && matches!(e.value.value, Value::Map(_) | Value::List(_));
+    if !entries.iter().any(brings) {
         return entries;
     }
-    let (merged, mut own): (Vec<_>, Vec<_>) = entries
-        .drain(..)
-        .partition(|e| e.key == "<<" && matches!(e.value.value, Value::Map(_) | Value::List(_)));
+    let (merged, mut own): (Vec<_>, Vec<_>) = entries.into_iter().partition(brings);
+    let mut taken: HashSet<Cow<'_, str>> = own.iter().map(|e| e.key.clone()).collect();
     for entry in merged {
         let maps = match entry.value.value {
             Value::List(items) => items,
@@ -423,11 +462,10 @@ fn merge(mut entries: Vec<Entry<'_>>) -> Vec<Entry<'_>> {
         };
         for map in maps {
             if let Value::Map(inherited) = map.value {
-                for entry in inherited {
-                    if !own.iter().any(|e| e.key == entry.key) {
-                        own.push(entry);
-                    }
-                }
+                let new = inherited
+                    .into_iter()
+                    .filter(|e| taken.insert(e.key.clone()));
+                own.extend(new);
             }
         }
     }
@@ -588,11 +626,17 @@ mod tests {
             let line = vec![format!("*a{}", i - 1); 10].join(", ");
             bomb += &format!("a{i}: &a{i} [{line}]\n");
         }
+        let long = format!(
+            "a: &a \"\\t{}\"\nb: [{}]",
+            "x".repeat(100_000),
+            "*a, ".repeat(1_000)
+        );
         let wide = "- ".repeat(3) + &"[],".repeat(10);
         for (text, code, why) in [
             (deep_flow.as_str(), Code::TooLarge, "deep flow"),
             (deep_block.as_str(), Code::TooLarge, "deep block"),
             (bomb.as_str(), Code::TooLarge, "alias bomb"),
+            (long.as_str(), Code::TooLarge, "a long text, often"),
             ("a: &a [*a]", Code::TooLarge, "an alias inside itself"),
             ("a: *nobody", Code::Syntax, "an unknown alias"),
             ("a: [1", Code::Syntax, "an open list"),

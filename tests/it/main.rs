@@ -1,4 +1,6 @@
-//! Black-box tests: what a user or an API server sees, a module for each feature.
+//! The one integration test binary: a module a feature, each seeing the crate from outside.
 
+#[cfg(test)]
+mod oracle;
 #[cfg(test)]
 mod serving;

@@ -1,0 +1,1 @@
+"""The parts of compare.py: what is sent, who answers, and how load is made."""

@@ -1,0 +1,228 @@
+//! Decision + account plan + the Pod as received → an RFC 6902 patch.
+//!
+//! No `test` operation, and every parent path is one seen in the object: a patch that does not apply
+//! is a 500 under any failurePolicy.
+
+use json_patch::jsonptr::PointerBuf;
+use json_patch::{AddOperation, Patch, PatchOperation, RemoveOperation, ReplaceOperation};
+use serde_json::{Value, json};
+
+use super::review::{EnvFromView, Pod, Spec};
+use super::service_account::{AccountPlan, ContainerKind};
+use crate::policy::decide::{EnvNeed, Slot};
+use crate::policy::document::{EnvFrom, EnvFromKind};
+
+/// The annotation that names the rules that applied. It informs; no decision reads it.
+pub const RULES_ANNOTATION: &str = "pullpass.dev/rules";
+
+/// What a patch is made of.
+pub(crate) struct Changes<'c> {
+    /// Pull secrets in order; those that the Pod has are left out of the patch.
+    pub secrets: &'c [&'c str],
+    /// The account.
+    pub account: &'c AccountPlan<'c, 'c>,
+    /// Environment sources.
+    pub env_from: &'c [EnvNeed<'c>],
+    /// The value of the annotation, when rules applied.
+    pub rules: Option<&'c str>,
+}
+
+/// Builds the patch; empty when the Pod has everything.
+pub(crate) fn build(pod: &Pod<'_>, spec: &Spec<'_>, changes: &Changes<'_>) -> Patch {
+    let mut patch = Vec::new();
+    pull_secrets(spec, changes, &mut patch);
+    account(spec, changes.account, &mut patch);
+    env_from(spec, changes.env_from, &mut patch);
+    annotation(pod, changes.rules, &mut patch);
+    Patch(patch)
+}
+
+fn pointer(tokens: &[&str]) -> PointerBuf {
+    PointerBuf::from_tokens(tokens.iter().copied())
+}
+
+fn add(tokens: &[&str], value: Value) -> PatchOperation {
+    PatchOperation::Add(AddOperation {
+        path: pointer(tokens),
+        value,
+    })
+}
+
+fn replace(tokens: &[&str], value: Value) -> PatchOperation {
+    PatchOperation::Replace(ReplaceOperation {
+        path: pointer(tokens),
+        value,
+    })
+}
+
+fn remove(tokens: &[&str]) -> PatchOperation {
+    PatchOperation::Remove(RemoveOperation {
+        path: pointer(tokens),
+    })
+}
+
+/// Removals run from the end, so that the positions in front of them stay true; additions go behind.
+fn pull_secrets(spec: &Spec<'_>, changes: &Changes<'_>, patch: &mut Vec<PatchOperation>) {
+    let present = spec.image_pull_secrets.as_deref().unwrap_or_default();
+    let forbidden = &changes.account.forbidden;
+    for position in forbidden.iter().rev() {
+        patch.push(remove(&["spec", "imagePullSecrets", &position.to_string()]));
+    }
+    let mut names: Vec<&str> = Vec::new();
+    let inherited = changes.account.pull_secrets.iter().map(AsRef::as_ref);
+    for name in inherited.chain(changes.secrets.iter().copied()) {
+        let has = present
+            .iter()
+            .enumerate()
+            .any(|(i, p)| *p.name == *name && !forbidden.contains(&i));
+        if !has && !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    if names.is_empty() {
+        return;
+    }
+    if spec.image_pull_secrets.is_none() {
+        let list = names.iter().map(|name| json!({ "name": name })).collect();
+        patch.push(add(&["spec", "imagePullSecrets"], list));
+        return;
+    }
+    for name in names {
+        patch.push(add(
+            &["spec", "imagePullSecrets", "-"],
+            json!({ "name": name }),
+        ));
+    }
+}
+
+fn account(spec: &Spec<'_>, plan: &AccountPlan<'_, '_>, patch: &mut Vec<PatchOperation>) {
+    let Some(name) = plan.switch_to else { return };
+    // An empty name may be absent or there; `add` is right for both.
+    patch.push(if spec.service_account_name.is_empty() {
+        add(&["spec", "serviceAccountName"], name.into())
+    } else {
+        replace(&["spec", "serviceAccountName"], name.into())
+    });
+    if spec.service_account.is_some() {
+        patch.push(replace(&["spec", "serviceAccount"], name.into()));
+    }
+    let Some(token) = &plan.token else { return };
+    for (kind, container, mount) in token.mounts.iter().rev() {
+        let (container, mount) = (container.to_string(), mount.to_string());
+        patch.push(remove(&[
+            "spec",
+            kind.field(),
+            &container,
+            "volumeMounts",
+            &mount,
+        ]));
+    }
+    if let Some(volume) = token.volume {
+        patch.push(remove(&["spec", "volumes", &volume.to_string()]));
+    }
+}
+
+fn env_from(spec: &Spec<'_>, needs: &[EnvNeed<'_>], patch: &mut Vec<PatchOperation>) {
+    if needs.is_empty() {
+        return;
+    }
+    let containers = spec
+        .containers
+        .iter()
+        .map(|c| (ContainerKind::Container, c));
+    let init = spec
+        .init_containers
+        .iter()
+        .map(|c| (ContainerKind::Init, c));
+    let mut position = 0;
+    let mut last = ContainerKind::Container;
+    for (kind, container) in containers.chain(init) {
+        if kind != last {
+            position = 0;
+            last = kind;
+        }
+        let slot = match kind {
+            ContainerKind::Container => Slot::Container(position),
+            ContainerKind::Init => Slot::InitContainer(position),
+        };
+        let index = position.to_string();
+        position += 1;
+
+        let present = container.env_from.as_deref().unwrap_or_default();
+        let mut wanted: Vec<&EnvFrom> = Vec::new();
+        for need in needs
+            .iter()
+            .filter(|need| need.slot.is_none_or(|wanted| wanted == slot))
+        {
+            let has = present.iter().any(|view| is_same(view, need.source));
+            if !has && !wanted.contains(&need.source) {
+                wanted.push(need.source);
+            }
+        }
+        if wanted.is_empty() {
+            continue;
+        }
+        if container.env_from.is_none() {
+            let list = wanted.into_iter().map(to_json).collect();
+            patch.push(add(&["spec", kind.field(), &index, "envFrom"], list));
+            continue;
+        }
+        for source in wanted {
+            patch.push(add(
+                &["spec", kind.field(), &index, "envFrom", "-"],
+                to_json(source),
+            ));
+        }
+    }
+}
+
+fn is_same(view: &EnvFromView<'_>, source: &EnvFrom) -> bool {
+    let (reference, other) = match source.from {
+        EnvFromKind::Secret => (&view.secret, &view.config_map),
+        EnvFromKind::ConfigMap => (&view.config_map, &view.secret),
+    };
+    *view.prefix == *source.prefix
+        && other.is_none()
+        && reference.as_ref().is_some_and(|reference| {
+            *reference.name == *source.name
+                && reference.optional.unwrap_or_default() == source.optional.unwrap_or_default()
+        })
+}
+
+fn to_json(source: &EnvFrom) -> Value {
+    let mut reference = json!({ "name": source.name });
+    if let (Some(optional), Value::Object(map)) = (source.optional, &mut reference) {
+        map.insert("optional".into(), optional.into());
+    }
+    let field = match source.from {
+        EnvFromKind::Secret => "secretRef",
+        EnvFromKind::ConfigMap => "configMapRef",
+    };
+    let mut entry = serde_json::Map::new();
+    if !source.prefix.is_empty() {
+        entry.insert("prefix".into(), Value::String(source.prefix.to_string()));
+    }
+    entry.insert(field.into(), reference);
+    Value::Object(entry)
+}
+
+fn annotation(pod: &Pod<'_>, rules: Option<&str>, patch: &mut Vec<PatchOperation>) {
+    let Some(rules) = rules else { return };
+    match (&pod.metadata, pod.annotations()) {
+        (None, _) => {
+            let annotations = json!({ "annotations": { RULES_ANNOTATION: rules } });
+            patch.push(add(&["metadata"], annotations));
+        }
+        (_, None) => {
+            patch.push(add(
+                &["metadata", "annotations"],
+                json!({ RULES_ANNOTATION: rules }),
+            ));
+        }
+        (_, Some(annotations)) if annotations.rules.as_deref() == Some(rules) => {}
+        _ => patch.push(add(
+            &["metadata", "annotations", RULES_ANNOTATION],
+            rules.into(),
+        )),
+    }
+}

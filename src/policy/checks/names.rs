@@ -1,0 +1,54 @@
+//! PP112: a policy or credential name that an earlier document in table order has.
+
+use std::collections::HashMap;
+
+use crate::diagnostic::{Code, Diagnostic, Place, Span};
+use crate::policy::document::{RegistryPolicy, Scope};
+
+/// For each document the findings that keep it out, if any.
+///
+/// Names are unique among the cluster's policies and within each tenant's namespace: a tenant whose
+/// namespace sorts first must not be able to take a cluster policy's name away.
+pub(super) fn taken(policies: &[RegistryPolicy]) -> Vec<Option<Vec<Diagnostic>>> {
+    let mut names: HashMap<(&Scope, &str), Place> = HashMap::new();
+    let mut credentials: HashMap<&str, Place> = HashMap::new();
+    let mut all = Vec::with_capacity(policies.len());
+    for policy in policies {
+        let place = |span: Span| Place {
+            source: policy.source.clone(),
+            span,
+        };
+        let mut found = Vec::new();
+        let mut report = |what: &str, name: &str, span: Span, first: &Place| {
+            let message = format!("the {what} name `{name}` is taken by an earlier document");
+            let finding = Diagnostic::new(Code::NameTaken, &policy.source, span, message)
+                .help("rename this one, or merge the two documents")
+                .related(first.clone(), "the earlier one");
+            found.push(finding);
+        };
+        if let Some(first) = names.get(&(&policy.scope, policy.name.as_str())) {
+            report("policy", policy.name.as_str(), policy.name.span, first);
+        }
+        for credential in &policy.credentials {
+            if let Some(first) = credentials.get(credential.name.as_str()) {
+                report(
+                    "credential",
+                    credential.name.as_str(),
+                    credential.name.span,
+                    first,
+                );
+            }
+        }
+        if found.is_empty() {
+            names.insert(
+                (&policy.scope, policy.name.as_str()),
+                place(policy.name.span),
+            );
+            for credential in &policy.credentials {
+                credentials.insert(credential.name.as_str(), place(credential.name.span));
+            }
+        }
+        all.push((!found.is_empty()).then_some(found));
+    }
+    all
+}

@@ -1,0 +1,213 @@
+//! Table + namespaces + accounts + scope: all that a decision reads, published whole.
+//!
+//! A request loads one snapshot once; nothing in it changes afterwards.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+
+use crate::policy::decide::{Label, label};
+use crate::policy::table::Table;
+
+/// The label by which a namespace or Pod opts in or out.
+pub const INJECT_LABEL: &str = "pullpass.dev/inject";
+/// The label that every namespace has.
+const NAME_LABEL: &str = "kubernetes.io/metadata.name";
+/// Everything that a decision reads.
+#[derive(Debug)]
+pub struct Snapshot {
+    /// The rules.
+    pub table: Table,
+    /// The namespaces' labels.
+    pub namespaces: Namespaces,
+    /// The service accounts.
+    pub accounts: Accounts,
+    /// Which namespaces and Pods are left alone.
+    pub scope: ScopeOptions,
+}
+
+/// Labels of namespaces.
+#[derive(Clone, Debug, Default)]
+pub struct Namespaces(HashMap<Box<str>, Box<[Label<'static>]>>);
+
+impl Namespaces {
+    /// Gives a namespace its labels; `kubernetes.io/metadata.name` is added.
+    pub fn insert(&mut self, name: &str, mut labels: Vec<Label<'static>>) {
+        if label(&labels, NAME_LABEL).is_none() {
+            labels.push((NAME_LABEL.into(), name.to_owned().into()));
+        }
+        self.0.insert(name.into(), labels.into());
+    }
+
+    /// A namespace's labels. One that nobody gave has only its name's.
+    #[must_use]
+    pub fn labels<'a>(&'a self, name: &'a str) -> Cow<'a, [Label<'a>]> {
+        match self.0.get(name) {
+            Some(labels) => Cow::Borrowed(labels),
+            None => Cow::Owned(vec![(NAME_LABEL.into(), name.into())]),
+        }
+    }
+}
+
+/// What decisions need of a service account.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Account {
+    /// Names in `imagePullSecrets`.
+    pub image_pull_secrets: Vec<Box<str>>,
+    /// Names in `secrets`.
+    pub secrets: Vec<Box<str>>,
+    /// `automountServiceAccountToken`.
+    pub automount: Option<bool>,
+    /// Whether `kubernetes.io/enforce-mountable-secrets` says true.
+    pub enforcing: bool,
+}
+
+/// Service accounts by namespace and name.
+#[derive(Debug, Default)]
+pub struct Accounts(HashMap<Box<str>, HashMap<Box<str>, Account>>);
+
+/// What is known of a service account.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AccountLookup<'s> {
+    /// It exists.
+    Known(&'s Account),
+    /// Nothing is known of its namespace's accounts: it is taken to exist, with no pull secrets.
+    Assumed,
+    /// Its namespace's accounts are known, and it is none of them.
+    Missing,
+}
+
+impl Accounts {
+    /// Adds an account. From then on its namespace's accounts are complete.
+    pub fn insert(&mut self, namespace: &str, name: &str, account: Account) {
+        self.0
+            .entry(namespace.into())
+            .or_default()
+            .insert(name.into(), account);
+    }
+
+    /// Looks an account up.
+    #[must_use]
+    pub fn get(&self, namespace: &str, name: &str) -> AccountLookup<'_> {
+        match self.0.get(namespace) {
+            None => AccountLookup::Assumed,
+            Some(accounts) => accounts
+                .get(name)
+                .map_or(AccountLookup::Missing, AccountLookup::Known),
+        }
+    }
+}
+
+/// Whether a cluster's namespaces are in unless they say no, or out unless they say yes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum NamespaceMode {
+    /// All but those labelled `pullpass.dev/inject: disabled`.
+    #[default]
+    OptOut,
+    /// Only those labelled `pullpass.dev/inject: enabled`.
+    OptIn,
+}
+
+/// Which namespaces and Pods are left alone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ScopeOptions {
+    /// Opt-in or opt-out.
+    pub mode: NamespaceMode,
+    /// pullpass's own namespace.
+    pub own_namespace: Arc<str>,
+    /// Namespaces excluded by the administrator.
+    pub excluded: Vec<String>,
+    /// A Pod's label cannot opt out; a namespace's still does.
+    pub ignore_opt_out: bool,
+}
+
+impl Default for ScopeOptions {
+    fn default() -> Self {
+        Self {
+            mode: NamespaceMode::OptOut,
+            own_namespace: "pullpass-system".into(),
+            excluded: Vec::new(),
+            ignore_opt_out: false,
+        }
+    }
+}
+
+/// Why a Pod is left alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exclusion {
+    /// `kube-system`.
+    KubeSystem,
+    /// pullpass's own namespace.
+    OwnNamespace,
+    /// Named by `--exclude-namespace`.
+    ExcludedNamespace,
+    /// The namespace's label says `disabled`.
+    NamespaceOptedOut,
+    /// Opt-in, and the namespace's label does not say `enabled`.
+    NamespaceNotOptedIn,
+    /// The Pod's label says `disabled`.
+    PodOptedOut,
+    /// A mirror Pod.
+    MirrorPod,
+}
+
+impl fmt::Display for Exclusion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::KubeSystem => "the namespace kube-system is always left alone",
+            Self::OwnNamespace => "pullpass's own namespace is always left alone",
+            Self::ExcludedNamespace => "the namespace is excluded by --exclude-namespace",
+            Self::NamespaceOptedOut => "the namespace is labelled pullpass.dev/inject: disabled",
+            Self::NamespaceNotOptedIn => {
+                "the namespace is not labelled pullpass.dev/inject: enabled"
+            }
+            Self::PodOptedOut => "the Pod is labelled pullpass.dev/inject: disabled",
+            Self::MirrorPod => "a mirror Pod may not reference secrets",
+        })
+    }
+}
+
+impl ScopeOptions {
+    /// Why the Pods of a namespace are left alone, if they are.
+    #[must_use]
+    pub fn excludes_namespace(&self, name: &str, labels: &[Label<'_>]) -> Option<Exclusion> {
+        let inject = label(labels, INJECT_LABEL);
+        if name == "kube-system" {
+            Some(Exclusion::KubeSystem)
+        } else if *name == *self.own_namespace {
+            Some(Exclusion::OwnNamespace)
+        } else if self.excluded.iter().any(|excluded| excluded == name) {
+            Some(Exclusion::ExcludedNamespace)
+        } else {
+            match self.mode {
+                NamespaceMode::OptIn if inject != Some("enabled") => {
+                    Some(Exclusion::NamespaceNotOptedIn)
+                }
+                NamespaceMode::OptOut if inject == Some("disabled") => {
+                    Some(Exclusion::NamespaceOptedOut)
+                }
+                _ => None,
+            }
+        }
+    }
+
+    /// Why a Pod is left alone, if it is.
+    #[must_use]
+    pub fn excludes(
+        &self,
+        namespace: &str,
+        namespace_labels: &[Label<'_>],
+        pod_labels: &[Label<'_>],
+        is_mirror: bool,
+    ) -> Option<Exclusion> {
+        if is_mirror {
+            return Some(Exclusion::MirrorPod);
+        }
+        self.excludes_namespace(namespace, namespace_labels)
+            .or_else(|| {
+                let opted_out = label(pod_labels, INJECT_LABEL) == Some("disabled");
+                (opted_out && !self.ignore_opt_out).then_some(Exclusion::PodOptedOut)
+            })
+    }
+}

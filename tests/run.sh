@@ -1,0 +1,17 @@
+#!/usr/bin/env bash
+# Runs every test and ends with how many passed and failed. A missing part fails, it never skips.
+set -uo pipefail
+cd "$(dirname "$0")/.."
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+status=0
+cargo test --locked --all-targets 2>&1 | tee "$log" || status=1
+cargo test --locked --doc 2>&1 | tee -a "$log" || status=1
+awk -v status="$status" '
+  /^test result:/ { passed += $4; failed += $6; ignored += $8 }
+  END {
+    if (ignored) { printf "error: %d tests were ignored; none may be\n", ignored; status = 1 }
+    if (!passed) { print "error: no test ran"; status = 1 }
+    printf "%d passed, %d failed\n", passed, failed
+    exit (failed || status) ? 1 : 0
+  }' "$log"
