@@ -14,3 +14,4 @@ mod lint;
 mod oracle;
 #[cfg(test)]
 mod schema;
+mod serving;
