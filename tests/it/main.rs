@@ -14,4 +14,5 @@ mod lint;
 mod oracle;
 #[cfg(test)]
 mod schema;
+#[cfg(test)]
 mod serving;
