@@ -621,7 +621,7 @@ fn credentials(node: &Node<'_>, scope: &Scope, found: Found<'_, '_>) -> Vec<Cred
     credentials
 }
 
-const HOLD_TIMEOUT: Duration = Duration::from_secs(60);
+const HOLD_TIMEOUT: Duration = Duration::from_mins(1);
 
 fn credential(node: &Node<'_>, found: Found<'_, '_>) -> Option<Credential> {
     let mut fields = Fields::of(node, "a credential", found)?;
@@ -840,3 +840,6 @@ pub fn parse_duration(text: &str) -> Option<Duration> {
     }
     (!text.is_empty()).then_some(total)
 }
+
+#[cfg(test)]
+mod tests;

@@ -327,3 +327,6 @@ fn block_origin(source: &Source, span: Span, text: &str) -> Option<(usize, usize
     let before = source.locate(u32::try_from(start).ok()?).line;
     Some(((before + offset).saturating_sub(empty).max(1), indent))
 }
+
+#[cfg(test)]
+mod tests;
