@@ -184,6 +184,7 @@ impl<'a> Share<'a> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::VecDeque;
     use std::convert::Infallible;
     use std::pin::Pin;
     use std::task::{Context, Poll};
@@ -197,7 +198,7 @@ mod tests {
 
     /// A body in pieces, with or without its length announced; it may stop before its end.
     struct Pieces {
-        pieces: std::vec::IntoIter<usize>,
+        left: VecDeque<usize>,
         announced: Option<u64>,
         stalls: bool,
         waited: bool,
@@ -217,7 +218,7 @@ mod tests {
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
-            match self.pieces.next() {
+            match self.left.pop_front() {
                 Some(n) => Poll::Ready(Some(Ok(Frame::data(vec![b'x'; n].into())))),
                 None if self.stalls => Poll::Pending,
                 None => Poll::Ready(None),
@@ -233,7 +234,7 @@ mod tests {
     fn body(pieces: &[usize], announced: bool) -> Body {
         let announced = announced.then(|| pieces.iter().sum::<usize>() as u64);
         Body::new(Pieces {
-            pieces: pieces.to_vec().into_iter(),
+            left: pieces.iter().copied().collect(),
             announced,
             stalls: false,
             waited: false,
@@ -242,7 +243,7 @@ mod tests {
 
     fn stalling(pieces: &[usize], announced: Option<u64>) -> Body {
         Body::new(Pieces {
-            pieces: pieces.to_vec().into_iter(),
+            left: pieces.iter().copied().collect(),
             announced,
             stalls: true,
             waited: false,
