@@ -103,7 +103,7 @@ fn instance(glob: &str, choices: &mut impl Iterator<Item = usize>) -> String {
     let mut choose = |from: &[&str]| from[choices.next().unwrap_or(0) % from.len()].to_owned();
     while let Some(c) = rest.next() {
         match c {
-            '*' => text += &choose(&["x", "a", "1", "team-a", "us-east-1", "x-1"]),
+            '*' => text += &choose(&["x", "", "a", "1", "team-a", "us-east-1"]),
             '?' => text += &choose(&["e", "p", "0"]),
             '\\' => text.extend(rest.next()),
             // An address keeps its brackets.
@@ -305,7 +305,9 @@ proptest! {
     #[test]
     fn a_pattern_matches_the_repository_it_spells(text in pattern()) {
         let literal = !text.contains(['*', '?', '\\']) && (!text.contains('[') || text.contains("::"));
-        prop_assume!(literal && text.contains('/'));
+        if !literal || !text.contains('/') {
+            return Ok(());
+        }
         let Ok(image) = ImageRef::parse(&text) else { return Ok(()) };
         let pattern = Pattern::parse(&text).expect("a pattern");
         // `docker.io/app` is an organization as a pattern, and `library/app` as an image.
