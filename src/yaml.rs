@@ -169,7 +169,7 @@ impl Stop {
             code: Code::TooLarge,
             at: span.start,
             message: message.into(),
-            help: None,
+            help: Some("a policy needs far less: is this the right file?"),
         }
     }
 
@@ -421,7 +421,11 @@ fn broken(error: &granit_parser::ScanError) -> Stop {
         } else {
             message
         },
-        help: None,
+        help: Some(if deep {
+            "a policy needs less than twenty levels"
+        } else {
+            "look for a quote, a bracket or an indentation that is wrong here or just above"
+        }),
     }
 }
 
@@ -606,6 +610,14 @@ mod tests {
             json_of("a: &a {x: 1, y: 2}\nb: *a\nc: {<<: *a, y: 3}\n"),
             json!({"a": {"x": 1, "y": 2}, "b": {"x": 1, "y": 2}, "c": {"y": 3, "x": 1}})
         );
+    }
+
+    #[test]
+    fn a_large_mapping_is_merged_in_time() {
+        let keys: Vec<String> = (0..20_000).map(|i| format!("k{i}: 1")).collect();
+        let keys = keys.join(", ");
+        let text = format!("a: {{<<: {{{keys}}}, {keys}}}\n");
+        assert_eq!(json_of(&text)["a"].as_object().unwrap().len(), 20_000);
     }
 
     #[test]

@@ -99,9 +99,10 @@ impl Io {
                 let drawn = draw(*format, colored, &mut file).and_then(|()| file.flush());
                 drawn.with_context(|| format!("cannot write `{name}`"))?;
             } else {
-                let choice = match colored {
-                    true => anstream::ColorChoice::Always,
-                    false => anstream::ColorChoice::Never,
+                let choice = if colored {
+                    anstream::ColorChoice::Always
+                } else {
+                    anstream::ColorChoice::Never
                 };
                 // The stream translates colours for consoles that know no escape sequences.
                 let stdout = anstream::AutoStream::new(io::stdout().lock(), choice);
