@@ -13,6 +13,8 @@ mod lint;
 #[cfg(test)]
 mod oracle;
 #[cfg(test)]
+mod properties;
+#[cfg(test)]
 mod schema;
 #[cfg(test)]
 mod serving;
