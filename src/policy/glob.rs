@@ -143,7 +143,11 @@ pub(crate) fn literals(glob: &str) -> Vec<u8> {
 
 /// How many characters of a checked glob stand for themselves.
 pub(crate) fn literal_characters(glob: &str) -> usize {
-    if is_glob(glob) { literals(glob).len() } else { glob.len() }
+    if is_glob(glob) {
+        literals(glob).len()
+    } else {
+        glob.len()
+    }
 }
 
 #[cfg(test)]

@@ -127,12 +127,7 @@ fn read_document(
 }
 
 /// Reads a document that may be a policy.
-fn read_policy(
-    source: &Arc<Source>,
-    document: &Document<'_>,
-    scope: &Scope,
-    parsed: &mut Parsed,
-) {
+fn read_policy(source: &Arc<Source>, document: &Document<'_>, scope: &Scope, parsed: &mut Parsed) {
     let root = &document.root;
     if root.value == Value::Null {
         return;
