@@ -25,7 +25,7 @@ const MAX_ALIASED_NODES: usize = 100_000;
 /// A value and where it stands.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Node<'t> {
-    /// Where it stands. A mapping's or list's span covers its first line only.
+    /// Where it stands; of a mapping or list the bracket, dash or key that it begins with.
     pub span: Span,
     /// What it is.
     pub value: Value<'t>,
@@ -61,7 +61,7 @@ pub struct Entry<'t> {
     pub value: Node<'t>,
 }
 
-impl<'t> Node<'t> {
+impl Node<'_> {
     /// The value of a key, when this is a mapping that has it; the last one when it is there twice.
     #[must_use]
     pub fn get(&self, key: &str) -> Option<&Self> {
@@ -169,7 +169,7 @@ impl Stop {
             code: Code::TooLarge,
             at: span.start,
             message: message.into(),
-            help: None,
+            help: Some("a policy needs far less: is this the right file?"),
         }
     }
 
@@ -286,13 +286,23 @@ impl<'t> Builder<'t> {
                 }
                 Event::SequenceEnd | Event::MappingEnd => match self.open.pop() {
                     Some(open) => {
+                        let mut span = open.span;
                         let value = match open.kind {
                             Kind::List => Value::List(self.items.drain(open.start..).collect()),
                             Kind::Map(_) => {
-                                Value::Map(merge(self.entries.drain(open.start..).collect()))
+                                let entries = self.entries.drain(open.start..).collect();
+                                Value::Map(merge(entries))
                             }
                         };
-                        let span = open.span;
+                        // A collection in block style starts with nothing: show its first key or dash.
+                        if span.start == span.end {
+                            span.end = match &value {
+                                Value::Map(entries) => entries.first().map(|e| e.span.end),
+                                _ => text.get(span.start as usize..).map(|_| span.start + 1),
+                            }
+                            .filter(|end| *end > span.start)
+                            .unwrap_or(span.end);
+                        }
                         self.close(Node { span, value }, open.anchor)?
                     }
                     None => None,
@@ -411,7 +421,11 @@ fn broken(error: &granit_parser::ScanError) -> Stop {
         } else {
             message
         },
-        help: None,
+        help: Some(if deep {
+            "a policy needs less than twenty levels"
+        } else {
+            "look for a quote, a bracket or an indentation that is wrong here or just above"
+        }),
     }
 }
 
@@ -531,15 +545,17 @@ fn number(text: &str) -> Option<Number> {
             _ => {}
         }
     }
-    if digits.len() > 1 && digits.starts_with('0') && digits.bytes().all(|b| b.is_ascii_digit()) {
-        if let Some(octal) = radix(digits, 8) {
-            return Some(octal);
-        }
+    if digits.len() > 1
+        && digits.starts_with('0')
+        && digits.bytes().all(|b| b.is_ascii_digit())
+        && let Some(octal) = radix(digits, 8)
+    {
+        return Some(octal);
     }
-    if digits.bytes().all(|b| b.is_ascii_digit()) {
-        if let Some(decimal) = radix(digits, 10) {
-            return Some(decimal);
-        }
+    if digits.bytes().all(|b| b.is_ascii_digit())
+        && let Some(decimal) = radix(digits, 10)
+    {
+        return Some(decimal);
     }
     let float = digits
         .bytes()
@@ -594,6 +610,14 @@ mod tests {
             json_of("a: &a {x: 1, y: 2}\nb: *a\nc: {<<: *a, y: 3}\n"),
             json!({"a": {"x": 1, "y": 2}, "b": {"x": 1, "y": 2}, "c": {"y": 3, "x": 1}})
         );
+    }
+
+    #[test]
+    fn a_large_mapping_is_merged_in_time() {
+        let keys: Vec<String> = (0..20_000).map(|i| format!("k{i}: 1")).collect();
+        let keys = keys.join(", ");
+        let text = format!("a: {{<<: {{{keys}}}, {keys}}}\n");
+        assert_eq!(json_of(&text)["a"].as_object().unwrap().len(), 20_000);
     }
 
     #[test]

@@ -124,6 +124,7 @@ async fn requests<'a, S: Socket>(
     let mut stream = Prefixed {
         prefix: Bytes::new(),
         io: stream,
+        activity,
     };
     loop {
         // Boxed: a sleeping connection does not carry the room of one that is awake.
@@ -156,11 +157,11 @@ enum End {
 }
 
 /// HTTP/1.1 until there is nothing to do.
-async fn http<S: Socket>(
+async fn http<'a, S: Socket>(
     port: &Port,
-    stream: Prefixed<S>,
-    activity: &Activity,
-) -> (Prefixed<S>, End) {
+    stream: Prefixed<'a, S>,
+    activity: &'a Activity,
+) -> (Prefixed<'a, S>, End) {
     let router = TowerToHyperService::new(port.router.clone());
     let service = service_fn(|request: Request<Incoming>| {
         activity.enter(Phase::Busy);
@@ -218,7 +219,14 @@ async fn http<S: Socket>(
     // Copied: the few bytes that may be left would keep the whole buffer.
     let prefix = Bytes::copy_from_slice(&parts.read_buf);
     let io = parts.io.into_inner().io;
-    (Prefixed { prefix, io }, end)
+    (
+        Prefixed {
+            prefix,
+            io,
+            activity,
+        },
+        end,
+    )
 }
 
 /// Whether an idle connection may stay awake for the next request: waking costs a little, so it
@@ -275,27 +283,36 @@ impl Socket for Box<TlsStream<Watched<'_, TcpStream>>> {
 }
 
 /// A stream with bytes that were read from it already: the beginning of a pipelined request.
-struct Prefixed<S> {
+///
+/// It tells the activity of bytes too: those that came along with the end of the handshake passed
+/// the socket before there was a request to start.
+struct Prefixed<'a, S> {
     prefix: Bytes,
     io: S,
+    activity: &'a Activity,
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Prefixed<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for Prefixed<'_, S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
         if self.prefix.is_empty() {
-            return Pin::new(&mut self.io).poll_read(cx, buf);
+            ready!(Pin::new(&mut self.io).poll_read(cx, buf))?;
+        } else {
+            let n = buf.remaining().min(self.prefix.len());
+            buf.put_slice(&self.prefix.split_to(n));
         }
-        let n = buf.remaining().min(self.prefix.len());
-        buf.put_slice(&self.prefix.split_to(n));
+        if buf.filled().len() > before {
+            self.activity.bytes_came();
+        }
         Poll::Ready(Ok(()))
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Prefixed<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for Prefixed<'_, S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,

@@ -7,7 +7,15 @@ mod certs;
 #[cfg(test)]
 mod command;
 #[cfg(test)]
+mod completion;
+#[cfg(test)]
+mod diagnostics;
+#[cfg(test)]
 mod examples;
+#[cfg(test)]
+mod help;
+#[cfg(test)]
+mod lint;
 #[cfg(test)]
 mod match_image;
 #[cfg(test)]
@@ -16,5 +24,9 @@ mod mutate;
 mod oracle;
 #[cfg(test)]
 mod policy_test;
+#[cfg(test)]
+mod schema;
+#[cfg(test)]
+mod serving;
 #[cfg(test)]
 mod webhook;
