@@ -84,6 +84,9 @@ pub struct Stamp {
     target: Option<PathBuf>,
     length: u64,
     modified: Option<SystemTime>,
+    /// Where there is one: its number and the time of its last change of any kind, which nobody can
+    /// set back as `cp -p` does the other one.
+    inode: Option<(u64, i64, i64)>,
 }
 
 /// The stamps of all files that the paths mean now. What cannot be looked at has an empty one.
@@ -99,11 +102,24 @@ pub fn stamp(paths: &[PathBuf]) -> Vec<Stamp> {
             Stamp {
                 target: fs::canonicalize(&path).ok(),
                 length: metadata.as_ref().map_or(0, fs::Metadata::len),
+                inode: metadata.as_ref().and_then(inode),
                 modified: metadata.and_then(|metadata| metadata.modified().ok()),
                 path,
             }
         })
         .collect()
+}
+
+#[cfg(unix)]
+#[expect(clippy::unnecessary_wraps, reason = "elsewhere there is none")]
+fn inode(metadata: &fs::Metadata) -> Option<(u64, i64, i64)> {
+    use std::os::unix::fs::MetadataExt as _;
+    Some((metadata.ino(), metadata.ctime(), metadata.ctime_nsec()))
+}
+
+#[cfg(not(unix))]
+fn inode(_: &fs::Metadata) -> Option<(u64, i64, i64)> {
+    None
 }
 
 fn is_stdin(path: &Path) -> bool {

@@ -1,0 +1,288 @@
+//! Policy and object files → the table in force, looked at again and again while the server runs.
+//!
+//! Good files replace the table whole; bad or unreadable ones leave it as it is, counted and logged
+//! once. It answers no request.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use arc_swap::ArcSwap;
+use sha2::{Digest, Sha256};
+use tokio::time::MissedTickBehavior;
+
+use crate::cli::input::{self, InputError, Stamp};
+use crate::diagnostic::{Diagnostic, Severity, Source};
+use crate::load::{LoadOptions, Loaded, load};
+use crate::metrics::{Metrics, PolicyReload};
+use crate::policy::table as policy;
+use crate::server::health::{State, Switch};
+use crate::snapshot::Snapshot;
+
+/// Files are looked at this often: an edit is in force within two seconds.
+const POLL: Duration = Duration::from_secs(1);
+/// Files that change while they are read are read again, this often in a row.
+const READS: usize = 3;
+
+/// Where the table comes from.
+pub(super) struct Files {
+    pub(super) policies: Vec<PathBuf>,
+    pub(super) objects: Vec<PathBuf>,
+    pub(super) options: LoadOptions,
+}
+
+/// The texts of the files at one moment.
+pub(super) struct Texts {
+    policies: Vec<Arc<Source>>,
+    objects: Vec<Arc<Source>>,
+    stamp: Vec<Stamp>,
+}
+
+impl Texts {
+    /// Equal for equal names and texts in equal order.
+    fn digest(&self) -> [u8; 32] {
+        let mut digest = Sha256::new();
+        for sources in [&self.policies, &self.objects] {
+            digest.update((sources.len() as u64).to_le_bytes());
+            for part in sources
+                .iter()
+                .flat_map(|source| [source.name(), source.text()])
+            {
+                digest.update((part.len() as u64).to_le_bytes());
+                digest.update(part);
+            }
+        }
+        digest.finalize().into()
+    }
+}
+
+/// What is known of the files from the looks before.
+#[derive(Clone)]
+pub(super) struct Seen {
+    stamp: Vec<Stamp>,
+    /// Whether they were read once more after they stood still: clocks of file systems tick
+    /// coarsely, and an edit just behind a look may leave no trace in the stamp.
+    settled: bool,
+    /// Of the texts judged last; none when the files could not be read.
+    digest: Option<[u8; 32]>,
+    /// What was told of unreadable files, so that it is told once.
+    trouble: Option<String>,
+}
+
+impl Seen {
+    /// After the first load.
+    pub(super) fn first(texts: &Texts) -> Self {
+        Self {
+            stamp: texts.stamp.clone(),
+            settled: false,
+            digest: Some(texts.digest()),
+            trouble: None,
+        }
+    }
+}
+
+impl Files {
+    /// Reads every file. A mounted directory is swapped as a whole, and a look between two of its
+    /// files must not mix them: equal stamps before and after the reading show one state.
+    pub(super) fn read(&self) -> Result<Texts, InputError> {
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            let stamp = self.stamp();
+            let read = self.read_once();
+            if tries < READS && self.stamp() != stamp {
+                continue;
+            }
+            let (policies, objects) = read?;
+            return Ok(Texts {
+                policies,
+                objects,
+                stamp,
+            });
+        }
+    }
+
+    fn read_once(&self) -> Result<(Vec<Arc<Source>>, Vec<Arc<Source>>), InputError> {
+        Ok((
+            input::read_all(&self.policies)?,
+            input::read_all(&self.objects)?,
+        ))
+    }
+
+    pub(super) fn load(&self, texts: &Texts) -> Loaded {
+        load(&texts.policies, &texts.objects, &self.options)
+    }
+
+    /// Sizes, times and identities of the files: cheap to compare, other after every edit.
+    fn stamp(&self) -> Vec<Stamp> {
+        let mut stamp = input::stamp(&self.policies);
+        stamp.extend(input::stamp(&self.objects));
+        stamp
+    }
+
+    /// New texts since the last look, or why there are none to be had; nothing when all is as before.
+    fn look(&self, mut seen: Seen) -> (Seen, Option<Result<Texts, InputError>>) {
+        let stamp = self.stamp();
+        if stamp == seen.stamp && seen.settled {
+            return (seen, None);
+        }
+        seen.settled = stamp == seen.stamp;
+        match self.read() {
+            Ok(texts) => {
+                seen.stamp.clone_from(&texts.stamp);
+                seen.trouble = None;
+                let digest = Some(texts.digest());
+                if seen.digest == digest {
+                    return (seen, None);
+                }
+                seen.digest = digest;
+                (seen, Some(Ok(texts)))
+            }
+            Err(error) => {
+                // What comes next is news, even if it is what was there before; and it may come
+                // without a new stamp.
+                seen.digest = None;
+                seen.settled = false;
+                let told = seen.trouble.replace(error.to_string());
+                let news = told != seen.trouble;
+                (seen, news.then_some(Err(error)))
+            }
+        }
+    }
+}
+
+/// The table in force, and all that is told of it.
+pub(super) struct InForce {
+    pub(super) snapshot: Arc<ArcSwap<Snapshot>>,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) readiness: Switch,
+}
+
+impl InForce {
+    /// Follows the files for ever; its end is a bug, which whoever serves has to notice.
+    pub(super) async fn follow(self, files: Files, mut seen: Seen) {
+        let files = Arc::new(files);
+        let mut interval = tokio::time::interval(POLL);
+        interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            interval.tick().await;
+            let (reader, before) = (Arc::clone(&files), seen.clone());
+            // Reading and compiling a large table takes a while; requests are answered meanwhile.
+            let look = tokio::task::spawn_blocking(move || reader.look(before));
+            let Ok((after, news)) = look.await else {
+                return;
+            };
+            seen = after;
+            match news {
+                None => {}
+                Some(Err(error)) => {
+                    self.metrics.policy_reload_failed();
+                    tracing::error!(
+                        %error,
+                        "the policies cannot be read; the table in force stays"
+                    );
+                }
+                Some(Ok(texts)) => {
+                    let reader = Arc::clone(&files);
+                    match tokio::task::spawn_blocking(move || reader.load(&texts)).await {
+                        Ok(loaded) => self.judge(loaded),
+                        Err(_) => {
+                            self.metrics.policy_reload_failed();
+                            tracing::error!(
+                                "reading the policies panicked; the table in force stays"
+                            );
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    fn judge(&self, loaded: Loaded) {
+        if loaded.has_error() || loaded.policies == 0 {
+            self.keep(&loaded);
+            return;
+        }
+        let now = Arc::new(loaded.snapshot);
+        self.snapshot.store(Arc::clone(&now));
+        tell(
+            &self.metrics,
+            &now.table,
+            loaded.foreign,
+            &loaded.diagnostics,
+        );
+        self.readiness.set(State::ready(summary(&now.table)));
+    }
+
+    /// Tells why new files are not taken; the table in force stays.
+    fn keep(&self, refused: &Loaded) {
+        let in_force = self.snapshot.load();
+        let table = &in_force.table;
+        if refused.rejected > 0 {
+            self.metrics.policy_reloaded(PolicyReload {
+                digest: table.digest(),
+                loaded: table.policies().len(),
+                rejected: refused.rejected,
+                rules: table.rules(),
+                at: SystemTime::now(),
+            });
+        } else {
+            self.metrics.policy_reload_failed();
+        }
+        let errors = refused
+            .diagnostics
+            .iter()
+            .filter(|d| d.severity() == Severity::Error);
+        for error in errors {
+            tracing::error!(%error, "policy");
+        }
+        let why = if refused.has_error() {
+            "they have errors"
+        } else {
+            "there is no RegistryPolicy in them"
+        };
+        tracing::error!(
+            why,
+            rejected = refused.rejected,
+            digest = table.digest(),
+            "the new policies are not taken; the table in force stays"
+        );
+    }
+}
+
+/// What `/readyz?verbose` says of the table.
+pub(super) fn summary(table: &policy::Table) -> String {
+    format!(
+        "{} policies, {} rules, digest {}",
+        table.policies().len(),
+        table.rules(),
+        table.digest()
+    )
+}
+
+/// Counts and logs a table that is in force from now on, with the warnings about it.
+pub(super) fn tell(
+    metrics: &Metrics,
+    table: &policy::Table,
+    foreign: usize,
+    warnings: &[Diagnostic],
+) {
+    let policies = table.policies().len();
+    metrics.policy_reloaded(PolicyReload {
+        digest: table.digest(),
+        loaded: policies,
+        rejected: 0,
+        rules: table.rules(),
+        at: SystemTime::now(),
+    });
+    for warning in warnings {
+        tracing::warn!(%warning, "policy");
+    }
+    tracing::info!(
+        policies,
+        rules = table.rules(),
+        digest = table.digest(),
+        foreign,
+        "policies loaded"
+    );
+}
