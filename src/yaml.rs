@@ -242,8 +242,10 @@ impl<'t> Builder<'t> {
             emit_comments: false,
             flow_nesting_limit: MAX_DEPTH,
             block_nesting_limit: MAX_DEPTH,
-            // A JSON file may hold a long string where YAML would look for a key.
-            simple_key_max_lookahead: MAX_BYTES,
+            // What may be a key is kept until it is seen to be none: without a bound, a whole file
+            // of one line. The longest key of a Kubernetes object is a label's or annotation's, of
+            // 317 characters; YAML's own bound is this one.
+            simple_key_max_lookahead: 1024,
         };
         let (mut started, mut ended) = (0, 0);
         for event in Parser::new_from_str_with_options(text, options) {
@@ -623,7 +625,7 @@ mod tests {
     #[test]
     fn json_reads_as_yaml_also_with_long_strings() {
         let long = "x".repeat(100_000);
-        let text = format!("{{\"a\": [\"{long}\", {{\"{long}\": 1}}], \"b\": \"t\\tn\\u0041\"}}");
+        let text = format!("{{\"a\": [\"{long}\", {{\"c\": 1}}], \"b\": \"t\\tn\\u0041\"}}");
         assert_eq!(
             json_of(&text),
             serde_json::from_str::<serde_json::Value>(&text).unwrap()
