@@ -650,7 +650,7 @@ mod tests {
         let mut bomb = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
         for i in 1..12 {
             let line = vec![format!("*a{}", i - 1); 10].join(", ");
-            bomb += &format!("a{i}: &a{i} [{line}]\n");
+            bomb.extend([format!("a{i}: &a{i} [{line}]\n")]);
         }
         let long = format!(
             "a: &a \"\\t{}\"\nb: [{}]",
@@ -676,5 +676,26 @@ mod tests {
         }
         let huge = Source::new("t", " ".repeat(MAX_BYTES + 1));
         assert_eq!(read(&huge).1.unwrap().code, Code::TooLarge);
+    }
+
+    #[test]
+    fn a_large_merge_does_not_compare_every_key_with_every_other() {
+        let keys = |prefix: &str, n: usize| -> String {
+            (0..n)
+                .flat_map(|i| ["  ".into(), format!("{prefix}{i}: 1\n")])
+                .collect()
+        };
+        let text = format!(
+            "a: &a\n{}b:\n  <<: *a\n{}",
+            keys("x", 40_000),
+            keys("y", 200_000)
+        );
+        let source = Source::new("t", text);
+        let (documents, error) = read(&source);
+        assert!(error.is_none(), "{error:?}");
+        let Some(Value::Map(entries)) = documents[0].root.get("b").map(|b| &b.value) else {
+            panic!("a mapping")
+        };
+        assert_eq!(entries.len(), 240_000);
     }
 }
