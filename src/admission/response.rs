@@ -5,7 +5,8 @@ use base64::engine::general_purpose::STANDARD;
 use json_patch::Patch;
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
-use super::{REVIEW_VERSION, Warning, one_line};
+use super::line::one_line;
+use super::{REVIEW_VERSION, Warning};
 
 /// The longest warning: a client shows one line. The API server cuts at 256 when all are too long.
 const MAX_WARNING: usize = 256;
