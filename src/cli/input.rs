@@ -297,4 +297,19 @@ mod tests {
             .unwrap();
         assert_eq!(source.text(), "a: 1", "a byte order mark is dropped");
     }
+
+    #[test]
+    fn no_more_is_read_than_shows_that_it_is_too_much() {
+        struct Endless(usize);
+        impl Read for Endless {
+            fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+                self.0 += buffer.len();
+                assert!(self.0 <= MAX_BYTES + 1, "{} bytes were asked for", self.0);
+                buffer.fill(b' ');
+                Ok(buffer.len())
+            }
+        }
+        let finding = read_one("f", Endless(0)).unwrap().text.unwrap_err();
+        assert_eq!(finding.code, Code::TooLarge);
+    }
 }

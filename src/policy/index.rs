@@ -200,3 +200,73 @@ impl Builder {
         self.entries.push((place, entry.into()));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::image::ImageRef;
+
+    #[test]
+    fn an_image_meets_a_few_matchers_however_many_there_are() {
+        type Form = fn(usize) -> String;
+        let forms: [(&str, Form, &str); 9] = [
+            (
+                "literal hosts",
+                |i| format!("r{i}.example.com"),
+                "r77.example.com/a",
+            ),
+            (
+                "literal paths",
+                |i| format!("quay.io/o{i}"),
+                "quay.io/o77/a",
+            ),
+            (
+                "glob paths",
+                |i| format!("quay.io/o{i}-*"),
+                "quay.io/o77-x/a",
+            ),
+            (
+                "a glob before a literal segment",
+                |i| format!("quay.io/*/a{i}"),
+                "quay.io/o/a77",
+            ),
+            (
+                "the first label",
+                |i| format!("t{i}-*.example.com"),
+                "t77-x.example.com/a",
+            ),
+            (
+                "a label below a glob",
+                |i| format!("*.r{i}.example.com"),
+                "x.r77.example.com/a",
+            ),
+            (
+                "a label above a glob",
+                |i| format!("r{i}.*.example.com"),
+                "r77.x.example.com/a",
+            ),
+            (
+                "two globs",
+                |i| format!("t{i}-*.*.example.com"),
+                "t77-x.y.example.com/a",
+            ),
+            (
+                "ports",
+                |i| format!("*.example.com:{i}"),
+                "x.example.com:77/a",
+            ),
+        ];
+        for (what, form, image) in forms {
+            let mut builder = Builder::default();
+            for i in 0..10_000 {
+                let pattern = Pattern::parse(&form(i)).expect(what);
+                builder.insert(u32::try_from(i).unwrap(), &ImageMatch::Pattern(pattern));
+            }
+            let image = ImageRef::parse(image).expect(image);
+            let mut met = Vec::new();
+            let index = builder.finish();
+            index.candidates(&Candidate::new(&image), &mut |id| met.push(id));
+            assert_eq!(met, [77], "{what}");
+        }
+    }
+}

@@ -184,20 +184,23 @@ impl<'a> Share<'a> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::VecDeque;
     use std::convert::Infallible;
     use std::pin::Pin;
+    use std::sync::Arc;
     use std::task::{Context, Poll};
     use std::time::Duration;
 
     use axum::body::HttpBody;
     use http_body_util::Full;
     use hyper::body::{Frame, SizeHint};
+    use tokio::task::JoinSet;
 
     use super::*;
 
     /// A body in pieces, with or without its length announced; it may stop before its end.
     struct Pieces {
-        pieces: std::vec::IntoIter<usize>,
+        left: VecDeque<usize>,
         announced: Option<u64>,
         stalls: bool,
         waited: bool,
@@ -217,7 +220,7 @@ mod tests {
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
-            match self.pieces.next() {
+            match self.left.pop_front() {
                 Some(n) => Poll::Ready(Some(Ok(Frame::data(vec![b'x'; n].into())))),
                 None if self.stalls => Poll::Pending,
                 None => Poll::Ready(None),
@@ -233,7 +236,7 @@ mod tests {
     fn body(pieces: &[usize], announced: bool) -> Body {
         let announced = announced.then(|| pieces.iter().sum::<usize>() as u64);
         Body::new(Pieces {
-            pieces: pieces.to_vec().into_iter(),
+            left: pieces.iter().copied().collect(),
             announced,
             stalls: false,
             waited: false,
@@ -242,7 +245,7 @@ mod tests {
 
     fn stalling(pieces: &[usize], announced: Option<u64>) -> Body {
         Body::new(Pieces {
-            pieces: pieces.to_vec().into_iter(),
+            left: pieces.iter().copied().collect(),
             announced,
             stalls: true,
             waited: false,
@@ -362,23 +365,24 @@ mod tests {
     /// The old danger: each has a part, each waits for the rest, and none goes on.
     #[tokio::test]
     async fn bodies_that_all_have_a_part_and_need_more_come_through() {
-        let limits = Limits {
-            body_time: Duration::from_secs(10),
-            ..limits()
-        };
-        let bodies = std::sync::Arc::new(Bodies::new(limits));
-        let mut reads = tokio::task::JoinSet::new();
-        for _ in 0..20 {
-            let bodies = std::sync::Arc::clone(&bodies);
+        let bodies = Arc::new(Bodies::new(Limits {
+            body: 100_000,
+            large_body: 100_000,
+            small_bodies: 40_000,
+            ..Limits::default()
+        }));
+        let mut reads = JoinSet::new();
+        for _ in 0..10 {
+            let bodies = Arc::clone(&bodies);
             reads.spawn(async move {
                 bodies
-                    .read(&mut body(&[100; 10], true))
+                    .read(&mut body(&[1000; 30], true))
                     .await
                     .map(|w| w.bytes.len())
             });
         }
         while let Some(read) = reads.join_next().await {
-            assert_eq!(read.unwrap(), Ok(1000));
+            assert_eq!(read.unwrap(), Ok(30_000));
         }
     }
 

@@ -25,6 +25,8 @@ mod oracle;
 #[cfg(test)]
 mod policy_test;
 #[cfg(test)]
+mod properties;
+#[cfg(test)]
 mod schema;
 #[cfg(test)]
 mod serving;

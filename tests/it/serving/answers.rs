@@ -284,24 +284,27 @@ async fn large_bodies_in_flight_are_bounded_and_small_ones_do_not_mind() {
 
 #[tokio::test]
 async fn requests_may_come_in_one_piece_or_in_any() {
-    let running = Setup::default().start();
-    let mut client = running.client().await;
-    let one = review(b"{}");
-    let two_and_a_half = [&one[..], &one, &one[..20]].concat();
-    client.send(two_and_a_half).await.unwrap();
-    for _ in 0..2 {
-        assert_eq!(client.receive().await.unwrap().status, 200, "pipelined");
+    // With one place awake a connection falls asleep whenever it has nothing to do.
+    for setup in [Setup::default(), Setup::limited(|limits| limits.awake = 1)] {
+        let running = setup.start();
+        let mut client = running.client().await;
+        let one = review(b"{}");
+        let two_and_a_half = [&one[..], &one, &one[..20]].concat();
+        client.send(two_and_a_half).await.unwrap();
+        for _ in 0..2 {
+            assert_eq!(client.receive().await.unwrap().status, 200, "pipelined");
+        }
+        client.send(&one[20..]).await.unwrap();
+        assert_eq!(
+            client.receive().await.unwrap().status,
+            200,
+            "the rest of the third"
+        );
+        for byte in &one {
+            client.send([*byte]).await.unwrap();
+        }
+        assert_eq!(client.receive().await.unwrap().status, 200, "byte by byte");
     }
-    client.send(&one[20..]).await.unwrap();
-    assert_eq!(
-        client.receive().await.unwrap().status,
-        200,
-        "the rest of the third"
-    );
-    for byte in &one {
-        client.send([*byte]).await.unwrap();
-    }
-    assert_eq!(client.receive().await.unwrap().status, 200, "byte by byte");
 }
 
 #[tokio::test]

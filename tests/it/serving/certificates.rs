@@ -14,7 +14,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
-use super::client::{Client, config, get, review};
+use super::client::{Client, config, get, review, speaking};
 use super::{Setup, until};
 
 const SUCCESS: &str = r#"pullpass_tls_reloads_total{result="success"}"#;
@@ -265,12 +265,17 @@ async fn only_http_1_1_over_tls_1_2_or_1_3_is_spoken() {
             .map(|c| c.stream.get_ref().1.alpn_protocol().unwrap_or(b""));
         assert_eq!(got, want, "{why}");
     }
-    let mut client = running.client().await;
-    assert_eq!(
-        client.stream.get_ref().1.protocol_version(),
-        Some(ProtocolVersion::TLSv1_3)
-    );
-    client.is_served().await;
+    for (version, want) in [
+        (&rustls::version::TLS12, ProtocolVersion::TLSv1_2),
+        (&rustls::version::TLS13, ProtocolVersion::TLSv1_3),
+    ] {
+        let config = speaking(&[version], &[ca], None, |_| {});
+        let mut client = Client::connect_with(running.at.admission, config)
+            .await
+            .unwrap();
+        assert_eq!(client.stream.get_ref().1.protocol_version(), Some(want));
+        client.is_served().await;
+    }
 
     let mut plain = TcpStream::connect(running.at.admission).await.unwrap();
     plain

@@ -8,7 +8,7 @@ use std::time::Duration;
 use pullpass::server::crypto_provider;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -44,6 +44,16 @@ pub(super) fn config(
     identity: Option<(&str, &str)>,
     change: impl FnOnce(&mut ClientConfig),
 ) -> Arc<ClientConfig> {
+    speaking(rustls::DEFAULT_VERSIONS, cas, identity, change)
+}
+
+/// The same, with these versions of TLS alone.
+pub(super) fn speaking(
+    versions: &[&'static SupportedProtocolVersion],
+    cas: &[&str],
+    identity: Option<(&str, &str)>,
+    change: impl FnOnce(&mut ClientConfig),
+) -> Arc<ClientConfig> {
     let mut roots = RootCertStore::empty();
     for ca in cas {
         roots
@@ -51,7 +61,7 @@ pub(super) fn config(
             .unwrap();
     }
     let builder = ClientConfig::builder_with_provider(crypto_provider())
-        .with_safe_default_protocol_versions()
+        .with_protocol_versions(versions)
         .unwrap()
         .with_root_certificates(roots);
     let mut config = match identity {

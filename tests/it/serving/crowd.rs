@@ -16,7 +16,7 @@ const SOON: Duration = Duration::from_secs(10);
 fn server_for(connections: usize) -> Setup {
     Setup::limited(|limits| {
         limits.connections = connections;
-        limits.self_call = Duration::from_secs(3600);
+        limits.self_call = Duration::from_hours(1);
     })
 }
 

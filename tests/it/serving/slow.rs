@@ -7,8 +7,8 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
+use super::Setup;
 use super::client::{Client, review, review_head};
-use super::{Running, Setup};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -162,7 +162,7 @@ async fn a_client_that_does_not_read_its_answers_is_cut_off() {
     flooded
         .await
         .expect("the server did not end the connection");
-    is_well(&running).await;
+    running.client().await.is_served().await;
 }
 
 #[tokio::test]
@@ -176,12 +176,8 @@ async fn those_that_are_awake_and_slow_give_way_when_others_wait() {
     }
     // Eight stand before us, four at a time, and none may hold its place for long.
     timeout(8 * SECOND, async {
-        running.client().await.is_served().await
+        running.client().await.is_served().await;
     })
     .await
     .unwrap();
-}
-
-async fn is_well(running: &Running) {
-    running.client().await.is_served().await;
 }
