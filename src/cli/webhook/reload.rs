@@ -9,7 +9,6 @@ use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
 use sha2::{Digest, Sha256};
-use tokio::time::MissedTickBehavior;
 
 use crate::cli::input::{self, InputError, Stamp};
 use crate::diagnostic::{Diagnostic, Severity, Source};
@@ -21,6 +20,8 @@ use crate::snapshot::Snapshot;
 
 /// Files are looked at this often: an edit is in force within two seconds.
 const POLL: Duration = Duration::from_secs(1);
+/// Just behind a change the next look comes sooner: an editor may have written half of it.
+const AGAIN: Duration = Duration::from_millis(100);
 /// Files that change while they are read are read again, this often in a row.
 const READS: usize = 3;
 
@@ -162,10 +163,9 @@ impl InForce {
     /// Follows the files for ever; its end is a bug, which whoever serves has to notice.
     pub(super) async fn follow(self, files: Files, mut seen: Seen) {
         let files = Arc::new(files);
-        let mut interval = tokio::time::interval(POLL);
-        interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            interval.tick().await;
+            let moving = !seen.settled && seen.trouble.is_none();
+            tokio::time::sleep(if moving { AGAIN } else { POLL }).await;
             let (reader, before) = (Arc::clone(&files), seen.clone());
             // Reading and compiling a large table takes a while; requests are answered meanwhile.
             let look = tokio::task::spawn_blocking(move || reader.look(before));
