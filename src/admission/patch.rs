@@ -13,7 +13,7 @@ use super::json::{List, read_raw};
 use super::review::{Container, EnvFromView, Pod, Spec};
 use super::service_account::AccountPlan;
 use super::token::ContainerKind;
-use crate::policy::decide::{EnvNeed, SecretNeed, Slot};
+use crate::policy::decide::{EnvNeed, SecretNeed};
 use crate::policy::document::{EnvFrom, EnvFromKind};
 
 /// The annotation that names the rules that applied. It informs; no decision reads it.
@@ -134,18 +134,14 @@ fn env_from(spec: &Spec<'_>, needs: &[EnvNeed<'_>], patch: &mut Vec<PatchOperati
     }
     let (of_images, of_all) = needs.split_at(needs.partition_point(|need| need.slot.is_some()));
     let mut of_images = of_images.iter().peekable();
-    let lists: [(_, _, fn(usize) -> Slot); 2] = [
-        (ContainerKind::Container, &spec.containers, Slot::Container),
-        (
-            ContainerKind::Init,
-            &spec.init_containers,
-            Slot::InitContainer,
-        ),
+    let lists = [
+        (ContainerKind::Container, &spec.containers),
+        (ContainerKind::Init, &spec.init_containers),
     ];
-    for (kind, containers, slot) in lists {
+    for (kind, containers) in lists {
         for (i, container) in containers.iter().enumerate() {
             let mut wanted: Vec<&EnvFrom> = Vec::new();
-            while let Some(need) = of_images.next_if(|need| need.slot == Some(slot(i))) {
+            while let Some(need) = of_images.next_if(|need| need.slot == Some(kind.slot(i))) {
                 wanted.push(need.source);
             }
             wanted.extend(of_all.iter().map(|need| need.source));

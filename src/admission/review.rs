@@ -404,6 +404,7 @@ impl Spec<'_> {
     }
 
     /// The names of its pull secrets; empty ones for entries without a name.
+    #[must_use]
     pub fn pull_secrets(&self) -> impl ExactSizeIterator<Item = &str> {
         let entries = self.image_pull_secrets.as_deref().unwrap_or_default();
         entries.iter().map(|entry| &*entry.name)

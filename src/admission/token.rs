@@ -6,6 +6,7 @@
 use super::authored::Authored;
 use super::json::{List, read_raw};
 use super::review::{Container, Mount, Projected, Spec, Volume};
+use crate::policy::decide::Slot;
 
 /// Where the plugin mounts an account's token.
 pub(crate) const TOKEN_PATH: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
@@ -39,6 +40,14 @@ impl ContainerKind {
         match self {
             Self::Container => "containers",
             Self::Init => "initContainers",
+        }
+    }
+
+    /// Where the image of its `i`th container stands.
+    pub(crate) fn slot(self, i: usize) -> Slot {
+        match self {
+            Self::Container => Slot::Container(i),
+            Self::Init => Slot::InitContainer(i),
         }
     }
 }

@@ -23,6 +23,7 @@ mod properties;
 mod responses;
 mod reviews;
 mod updates;
+mod yardstick;
 
 /// A rule for Docker Hub's images, and one that is about none of the tests' other images.
 const HUB: &str =
@@ -34,13 +35,14 @@ fn policy(rules: &str) -> String {
 }
 
 fn named_policy(name: &str, mode: &str, rules: &str) -> String {
-    let rules: String = rules
+    let rules: Vec<String> = rules
         .lines()
-        .map(|line| format!("    {}\n", line.trim()))
+        .map(|line| format!("    {}", line.trim()))
         .collect();
+    let rules = rules.join("\n");
     format!(
         "---\napiVersion: pullpass.dev/v1\nkind: RegistryPolicy\nmetadata: {{name: {name}}}\n\
-         spec:\n  mode: {mode}\n  rules:\n{rules}"
+         spec:\n  mode: {mode}\n  rules:\n{rules}\n"
     )
 }
 
@@ -174,34 +176,32 @@ fn assert_legal(patch: &Patch) {
     for operation in patch.iter() {
         let path = operation.path().to_string();
         let tokens: Vec<&str> = path.split('/').skip(1).collect();
-        let legal = match (operation, tokens.as_slice()) {
+        let legal = matches!(
+            (operation, tokens.as_slice()),
             (
                 PatchOperation::Add(_),
                 ["spec", "imagePullSecrets"]
-                | ["spec", "imagePullSecrets", "-"]
-                | ["spec", "containers" | "initContainers", _, "envFrom"]
-                | ["spec", "containers" | "initContainers", _, "envFrom", "-"]
-                | ["metadata"]
-                | ["metadata", "annotations"]
-                | ["metadata", "annotations", "pullpass.dev~1rules"],
-            )
-            | (
+                    | ["spec", "imagePullSecrets", "-"]
+                    | ["spec", "containers" | "initContainers", _, "envFrom"]
+                    | ["spec", "containers" | "initContainers", _, "envFrom", "-"]
+                    | ["metadata"]
+                    | ["metadata", "annotations"]
+                    | ["metadata", "annotations", "pullpass.dev~1rules"],
+            ) | (
                 PatchOperation::Add(_) | PatchOperation::Replace(_),
                 ["spec", "serviceAccountName" | "serviceAccount"],
-            )
-            | (
+            ) | (
                 PatchOperation::Remove(_),
                 ["spec", "imagePullSecrets" | "volumes", _]
-                | [
-                    "spec",
-                    "containers" | "initContainers",
-                    _,
-                    "volumeMounts",
-                    _,
-                ],
-            ) => true,
-            _ => false,
-        };
+                    | [
+                        "spec",
+                        "containers" | "initContainers",
+                        _,
+                        "volumeMounts",
+                        _,
+                    ],
+            )
+        );
         assert!(legal, "{operation:?} is none that we may send");
     }
 }
