@@ -168,10 +168,7 @@ pub fn run(args: &Args, io: &mut Io) -> anyhow::Result<Exit> {
         bail!("the policies have errors");
     }
     if loaded.policies == 0 {
-        bail!(
-            "there is no RegistryPolicy in the input ({} other documents)",
-            loaded.foreign
-        );
+        bail!("nothing to examine: no RegistryPolicy in the input");
     }
     let config = Config {
         listen: args.listen,

@@ -37,6 +37,8 @@ pub(super) struct Texts {
     policies: Vec<Arc<Source>>,
     objects: Vec<Arc<Source>>,
     stamp: Vec<Stamp>,
+    /// Whether the files stood still while they were read.
+    still: bool,
 }
 
 impl Texts {
@@ -86,20 +88,21 @@ impl Files {
     /// Reads every file. A mounted directory is swapped as a whole, and a look between two of its
     /// files must not mix them: equal stamps before and after the reading show one state.
     pub(super) fn read(&self) -> Result<Texts, InputError> {
-        let mut tries = 0;
+        let mut tries = 1;
         loop {
-            tries += 1;
             let stamp = self.stamp();
             let read = self.read_once();
-            if tries < READS && self.stamp() != stamp {
-                continue;
+            let still = self.stamp() == stamp;
+            if still || tries == READS {
+                let (policies, objects) = read?;
+                return Ok(Texts {
+                    policies,
+                    objects,
+                    stamp,
+                    still,
+                });
             }
-            let (policies, objects) = read?;
-            return Ok(Texts {
-                policies,
-                objects,
-                stamp,
-            });
+            tries += 1;
         }
     }
 
@@ -132,6 +135,10 @@ impl Files {
             Ok(texts) => {
                 seen.stamp.clone_from(&texts.stamp);
                 seen.trouble = None;
+                if !texts.still {
+                    seen.settled = false;
+                    return (seen, None);
+                }
                 let digest = Some(texts.digest());
                 if seen.digest == digest {
                     return (seen, None);
@@ -285,4 +292,108 @@ pub(super) fn tell(
         foreign,
         "policies loaded"
     );
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+    use std::path::Path;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use super::*;
+
+    fn files(path: &Path) -> Files {
+        Files {
+            policies: vec![path.to_owned()],
+            objects: Vec::new(),
+            options: LoadOptions::default(),
+        }
+    }
+
+    /// As the kubelet mounts a ConfigMap: every file is a link through `..data`, which is swapped.
+    fn swap(at: &Path, version: usize) {
+        let data = format!("..{version}");
+        fs::create_dir(at.join(&data)).unwrap();
+        for file in ["a.yaml", "b.yaml"] {
+            fs::write(at.join(&data).join(file), version.to_string()).unwrap();
+        }
+        symlink(&data, at.join("..next")).unwrap();
+        fs::rename(at.join("..next"), at.join("..data")).unwrap();
+    }
+
+    #[test]
+    fn files_that_stood_still_are_all_of_one_version() {
+        let directory = tempfile::tempdir().unwrap();
+        let at = directory.path();
+        swap(at, 0);
+        for file in ["a.yaml", "b.yaml"] {
+            symlink(format!("..data/{file}"), at.join(file)).unwrap();
+        }
+        let (files, done) = (files(at), AtomicBool::new(false));
+        std::thread::scope(|threads| {
+            threads.spawn(|| {
+                (1..300).for_each(|version| swap(at, version));
+                done.store(true, Ordering::Relaxed);
+            });
+            let mut seen = 0;
+            while !done.load(Ordering::Relaxed) {
+                let texts = files.read().unwrap();
+                if texts.still {
+                    seen += 1;
+                    let [a, b] = &texts.policies[..] else {
+                        panic!("two files");
+                    };
+                    assert_eq!(a.text(), b.text(), "a mixture");
+                }
+            }
+            assert!(seen > 0, "nothing ever stood still");
+        });
+    }
+
+    #[test]
+    fn what_is_told_of_a_look_follows_from_what_was_seen() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("policy.yaml");
+        fs::write(&file, "one").unwrap();
+        let files = files(&file);
+        let mut seen = Seen::first(&files.read().unwrap());
+        let mut look = |why: &str| {
+            let (after, news) = files.look(seen.clone());
+            seen = after;
+            let told = match news {
+                None => "nothing".to_owned(),
+                Some(Ok(texts)) => texts.policies[0].text().to_owned(),
+                Some(Err(error)) => error.to_string(),
+            };
+            (told, why.to_owned())
+        };
+        let is = |(told, why): (String, String), want: &str| {
+            assert!(told.contains(want), "{why}: {told}")
+        };
+        is(look("as it was loaded"), "nothing");
+        fs::write(&file, "two").unwrap();
+        is(look("an edit"), "two");
+        is(look("no edit since"), "nothing");
+        is(look("settled"), "nothing");
+        fs::remove_file(&file).unwrap();
+        is(look("it is gone"), "no such file");
+        is(look("which was told"), "nothing");
+        fs::write(&file, "two").unwrap();
+        is(
+            look("back as it was: news, since it was told to be gone"),
+            "two",
+        );
+    }
+
+    #[test]
+    fn an_edit_before_the_first_look_is_news() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("policy.yaml");
+        fs::write(&file, "one").unwrap();
+        let files = files(&file);
+        let seen = Seen::first(&files.read().unwrap());
+        fs::write(&file, "two").unwrap();
+        assert!(files.look(seen).1.is_some());
+    }
 }
