@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::symlink;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
 
 use pullpass::server::certificate::{self, Pair};
@@ -12,7 +12,7 @@ use rcgen::{
 
 use super::client::{Client, config};
 use super::server::Place;
-use super::{policy, review, secrets, until};
+use super::{Load, policy, review, secrets, until};
 
 fn new_pair() -> Pair {
     certificate::self_signed(&[], SystemTime::now()).unwrap()
@@ -49,19 +49,20 @@ fn a_certificate_swapped_by_its_link_fails_no_request() {
         |n: usize| Client::connect(server.admission, &config(&[&pairs[n].ca], None)).is_ok();
     assert!(shows(0) && !shows(1));
     let pod = review("shop", &["nginx"]);
-    let (done, asked, connected) = (AtomicBool::new(false), AtomicU64::new(0), AtomicU64::new(0));
+    let (load, asked, connected) = (Load::default(), AtomicU64::new(0), AtomicU64::new(0));
     std::thread::scope(|threads| {
+        let _load = load.until_dropped();
         for _ in 0..3 {
             threads.spawn(|| {
                 let mut client = Client::connect(server.admission, &all).unwrap();
-                while !done.load(Ordering::Relaxed) {
+                while load.goes_on() {
                     assert_eq!(secrets(&client.ask(&pod)), ["one"]);
                     asked.fetch_add(1, Ordering::Relaxed);
                 }
             });
         }
         threads.spawn(|| {
-            while !done.load(Ordering::Relaxed) {
+            while load.goes_on() {
                 let mut client = Client::connect(server.admission, &all).unwrap();
                 assert_eq!(secrets(&client.ask(&pod)), ["one"]);
                 connected.fetch_add(1, Ordering::Relaxed);
@@ -72,7 +73,6 @@ fn a_certificate_swapped_by_its_link_fails_no_request() {
             until("the new certificate is shown", || shows(n));
             assert!(!shows(n - 1), "and the old one no more");
         }
-        done.store(true, Ordering::Relaxed);
     });
     assert!(asked.into_inner() > 100 && connected.into_inner() > 10);
     server.until_metric("pullpass_tls_reloads_total{result=\"success\"}", 2.0);

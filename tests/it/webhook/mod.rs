@@ -8,6 +8,7 @@ mod server;
 mod shutdown;
 mod start;
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -21,6 +22,27 @@ fn until(what: &str, mut condition: impl FnMut() -> bool) {
     while !condition() {
         assert!(Instant::now() < end, "it did not come true: {what}");
         std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Ends threads that ask until it is dropped, also by a failure of the test.
+#[derive(Default)]
+struct Load(AtomicBool);
+
+impl Load {
+    fn goes_on(&self) -> bool {
+        !self.0.load(Ordering::Relaxed)
+    }
+
+    /// Ends the load when the value is dropped.
+    fn until_dropped(&self) -> impl Drop + use<'_> {
+        struct End<'l>(&'l Load);
+        impl Drop for End<'_> {
+            fn drop(&mut self) {
+                self.0.0.store(true, Ordering::Relaxed);
+            }
+        }
+        End(self)
     }
 }
 

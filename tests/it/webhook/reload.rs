@@ -4,12 +4,12 @@ use std::fs;
 use std::io::Write;
 use std::os::unix::fs::symlink;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde_json::json;
 
 use super::server::{Place, Server};
-use super::{patch, policy, review, secrets, until};
+use super::{Load, patch, policy, review, secrets, until};
 
 const SUCCESSFUL: &str = "pullpass_policy_last_reload_successful";
 const TIMESTAMP: &str = "pullpass_policy_last_reload_success_timestamp_seconds";
@@ -242,14 +242,15 @@ fn reloads_under_load_fail_no_request_and_answer_by_one_of_the_tables() {
         [client.post(&pod).unwrap().body, two]
     };
     assert_ne!(answers[0], answers[1]);
-    let (done, asked) = (AtomicBool::new(false), AtomicU64::new(0));
+    let (load, asked) = (Load::default(), AtomicU64::new(0));
     std::thread::scope(|threads| {
+        let _load = load.until_dropped();
         for _ in 0..CLIENTS {
             threads.spawn(|| {
                 // One connection all the while: nothing closes it.
                 let mut client = server.client();
                 let mut seen = [false; 2];
-                while !done.load(Ordering::Relaxed) {
+                while load.goes_on() {
                     let response = client.post(&pod).unwrap();
                     let table = answers.iter().position(|answer| *answer == response.body);
                     let table =
@@ -266,7 +267,6 @@ fn reloads_under_load_fail_no_request_and_answer_by_one_of_the_tables() {
                 server.digest() == digests[n % 2]
             });
         }
-        done.store(true, Ordering::Relaxed);
     });
     let asked = asked.into_inner();
     assert!(asked > RELOADS as u64, "only {asked} requests");
