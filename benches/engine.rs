@@ -143,7 +143,9 @@ fn run(
     image: &str,
     want: usize,
 ) {
-    let reference = ImageRef::parse(image).expect("a reference");
+    let Ok(reference) = ImageRef::parse(image) else {
+        panic!("{image} is no reference")
+    };
     let mut hits = Vec::new();
     table.hits(&Candidate::new(&reference), "web", &mut hits);
     assert_eq!(hits.len(), want, "{image}");

@@ -224,6 +224,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::too_many_lines, reason = "the table has that many rows")]
     fn a_pod_is_left_alone_for_a_reason() {
         use Exclusion::*;
         use NamespaceMode::{OptIn, OptOut};

@@ -3,13 +3,17 @@
 //! No `test` operation, and every parent path is one seen in the object: a patch that does not apply
 //! is a 500 under any failurePolicy.
 
+use std::collections::HashSet;
+
 use json_patch::jsonptr::PointerBuf;
 use json_patch::{AddOperation, Patch, PatchOperation, RemoveOperation, ReplaceOperation};
 use serde_json::{Value, json};
 
-use super::review::{EnvFromView, Pod, Spec};
-use super::service_account::{AccountPlan, ContainerKind};
-use crate::policy::decide::{EnvNeed, Slot};
+use super::json::{List, read_raw};
+use super::review::{Container, EnvFromView, Pod, Spec};
+use super::service_account::AccountPlan;
+use super::token::ContainerKind;
+use crate::policy::decide::{EnvNeed, SecretNeed};
 use crate::policy::document::{EnvFrom, EnvFromKind};
 
 /// The annotation that names the rules that applied. It informs; no decision reads it.
@@ -18,13 +22,13 @@ pub const RULES_ANNOTATION: &str = "pullpass.dev/rules";
 /// What a patch is made of.
 pub(crate) struct Changes<'c> {
     /// Pull secrets in order; those that the Pod has are left out of the patch.
-    pub secrets: &'c [&'c str],
+    pub secrets: &'c [SecretNeed<'c>],
     /// The account.
     pub account: &'c AccountPlan<'c, 'c>,
-    /// Environment sources.
+    /// Environment sources: of images in their order, then those for all containers.
     pub env_from: &'c [EnvNeed<'c>],
-    /// The value of the annotation, when rules applied.
-    pub rules: Option<&'c str>,
+    /// The value of the annotation; empty when no rule applied.
+    pub rules: &'c str,
 }
 
 /// Builds the patch; empty when the Pod has everything.
@@ -63,19 +67,21 @@ fn remove(tokens: &[&str]) -> PatchOperation {
 
 /// Removals run from the end, so that the positions in front of them stay true; additions go behind.
 fn pull_secrets(spec: &Spec<'_>, changes: &Changes<'_>, patch: &mut Vec<PatchOperation>) {
-    let present = spec.image_pull_secrets.as_deref().unwrap_or_default();
     let forbidden = &changes.account.forbidden;
     for position in forbidden.iter().rev() {
         patch.push(remove(&["spec", "imagePullSecrets", &position.to_string()]));
     }
+    let stays = |at: &usize| forbidden.binary_search(at).is_err();
+    let present: HashSet<&str> = spec
+        .pull_secrets()
+        .enumerate()
+        .filter_map(|(at, name)| stays(&at).then_some(name))
+        .collect();
+    let of_account = changes.account.pull_secrets.iter().map(AsRef::as_ref);
+    let of_rules = changes.secrets.iter().map(|need| need.name.as_str());
     let mut names: Vec<&str> = Vec::new();
-    let inherited = changes.account.pull_secrets.iter().map(AsRef::as_ref);
-    for name in inherited.chain(changes.secrets.iter().copied()) {
-        let has = present
-            .iter()
-            .enumerate()
-            .any(|(i, p)| *p.name == *name && !forbidden.contains(&i));
-        if !has && !names.contains(&name) {
+    for name in of_account.chain(of_rules) {
+        if !present.contains(name) && !names.contains(&name) {
             names.push(name);
         }
     }
@@ -126,53 +132,51 @@ fn env_from(spec: &Spec<'_>, needs: &[EnvNeed<'_>], patch: &mut Vec<PatchOperati
     if needs.is_empty() {
         return;
     }
-    let containers = spec
-        .containers
-        .iter()
-        .map(|c| (ContainerKind::Container, c));
-    let init = spec
-        .init_containers
-        .iter()
-        .map(|c| (ContainerKind::Init, c));
-    let mut position = 0;
-    let mut last = ContainerKind::Container;
-    for (kind, container) in containers.chain(init) {
-        if kind != last {
-            position = 0;
-            last = kind;
-        }
-        let slot = match kind {
-            ContainerKind::Container => Slot::Container(position),
-            ContainerKind::Init => Slot::InitContainer(position),
-        };
-        let index = position.to_string();
-        position += 1;
-
-        let present = container.env_from.as_deref().unwrap_or_default();
-        let mut wanted: Vec<&EnvFrom> = Vec::new();
-        for need in needs
-            .iter()
-            .filter(|need| need.slot.is_none_or(|wanted| wanted == slot))
-        {
-            let has = present.iter().any(|view| is_same(view, need.source));
-            if !has && !wanted.contains(&need.source) {
+    let (of_images, of_all) = needs.split_at(needs.partition_point(|need| need.slot.is_some()));
+    let mut of_images = of_images.iter().peekable();
+    let lists = [
+        (ContainerKind::Container, &spec.containers),
+        (ContainerKind::Init, &spec.init_containers),
+    ];
+    for (kind, containers) in lists {
+        for (i, container) in containers.iter().enumerate() {
+            let mut wanted: Vec<&EnvFrom> = Vec::new();
+            while let Some(need) = of_images.next_if(|need| need.slot == Some(kind.slot(i))) {
                 wanted.push(need.source);
             }
+            wanted.extend(of_all.iter().map(|need| need.source));
+            if !wanted.is_empty() && !container.is_nothing() {
+                add_sources(kind, i, container, &wanted, patch);
+            }
         }
-        if wanted.is_empty() {
-            continue;
+    }
+}
+
+fn add_sources(
+    kind: ContainerKind,
+    position: usize,
+    container: &Container<'_>,
+    wanted: &[&EnvFrom],
+    patch: &mut Vec<PatchOperation>,
+) {
+    // What is no list cannot be added to; the API server refuses such a Pod anyway.
+    let Ok(present) = read_raw::<Option<List<EnvFromView<'_>>>>(container.env_from) else {
+        return;
+    };
+    let mut lacking: Vec<&EnvFrom> = Vec::new();
+    for source in wanted.iter().copied() {
+        let mut entries = present.iter().flat_map(|list| list.iter());
+        if !entries.any(|entry| is_same(entry, source)) && !lacking.contains(&source) {
+            lacking.push(source);
         }
-        if container.env_from.is_none() {
-            let list = wanted.into_iter().map(to_json).collect();
-            patch.push(add(&["spec", kind.field(), &index, "envFrom"], list));
-            continue;
-        }
-        for source in wanted {
-            patch.push(add(
-                &["spec", kind.field(), &index, "envFrom", "-"],
-                to_json(source),
-            ));
-        }
+    }
+    let position = position.to_string();
+    let field = ["spec", kind.field(), &position, "envFrom"];
+    if present.is_some() {
+        let end = [field.as_slice(), &["-"]].concat();
+        patch.extend(lacking.into_iter().map(|source| add(&end, to_json(source))));
+    } else if !lacking.is_empty() {
+        patch.push(add(&field, lacking.into_iter().map(to_json).collect()));
     }
 }
 
@@ -206,8 +210,10 @@ fn to_json(source: &EnvFrom) -> Value {
     Value::Object(entry)
 }
 
-fn annotation(pod: &Pod<'_>, rules: Option<&str>, patch: &mut Vec<PatchOperation>) {
-    let Some(rules) = rules else { return };
+fn annotation(pod: &Pod<'_>, rules: &str, patch: &mut Vec<PatchOperation>) {
+    if rules.is_empty() {
+        return;
+    }
     match (&pod.metadata, pod.annotations()) {
         (None, _) => {
             let annotations = json!({ "annotations": { RULES_ANNOTATION: rules } });

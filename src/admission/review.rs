@@ -1,129 +1,13 @@
 //! Bytes of an AdmissionReview → a borrowed view of what a decision needs, and nothing else.
 //!
-//! Robust to every legal shape: `null` counts as absent, unknown fields are skipped without being
-//! kept, a key that stands twice has its last value, escaped strings are unescaped. What few reviews
-//! need (`managedFields`, mounts, env) is kept as raw text and parsed when it is asked for.
+//! Robust to every legal shape, see [`super::json`]. What few reviews need (`managedFields`, mounts,
+//! environments, projected volumes, the old object) is kept as raw text and read when it is asked for.
 
-use std::borrow::Cow;
-use std::fmt;
-use std::marker::PhantomData;
-
-use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
+use super::json::{Entries, List, Present, Text, view};
 use crate::policy::decide::{ImageUse, Label, Slot};
-
-/// A string, borrowed unless it has escapes.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Text<'a>(pub Cow<'a, str>);
-
-impl std::ops::Deref for Text<'_> {
-    type Target = str;
-
-    fn deref(&self) -> &str {
-        &self.0
-    }
-}
-
-impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct TextVisitor<'a>(PhantomData<&'a ()>);
-        impl<'de: 'a, 'a> Visitor<'de> for TextVisitor<'a> {
-            type Value = Text<'a>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a string")
-            }
-
-            fn visit_borrowed_str<E: Error>(self, text: &'de str) -> Result<Text<'a>, E> {
-                Ok(Text(Cow::Borrowed(text)))
-            }
-
-            fn visit_str<E: Error>(self, text: &str) -> Result<Text<'a>, E> {
-                Ok(Text(Cow::Owned(text.to_owned())))
-            }
-        }
-        deserializer.deserialize_str(TextVisitor(PhantomData))
-    }
-}
-
-/// A list whose `null` entries are empty ones.
-#[derive(Clone, Debug, PartialEq)]
-pub struct List<T>(pub Vec<T>);
-
-impl<T> Default for List<T> {
-    fn default() -> Self {
-        Self(Vec::new())
-    }
-}
-
-impl<T> std::ops::Deref for List<T> {
-    type Target = [T];
-
-    fn deref(&self) -> &[T] {
-        &self.0
-    }
-}
-
-impl<'de, T: Deserialize<'de> + Default> Deserialize<'de> for List<T> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct ListVisitor<T>(PhantomData<T>);
-        impl<'de, T: Deserialize<'de> + Default> Visitor<'de> for ListVisitor<T> {
-            type Value = List<T>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a list")
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<List<T>, A::Error> {
-                let mut items = Vec::new();
-                while let Some(item) = seq.next_element::<Option<T>>()? {
-                    items.push(item.unwrap_or_default());
-                }
-                Ok(List(items))
-            }
-        }
-        deserializer.deserialize_seq(ListVisitor(PhantomData))
-    }
-}
-
-/// Declares a view: a struct that reads the named fields of a JSON object and skips all others.
-macro_rules! view {
-    ($(#[$doc:meta])* $name:ident { $( $(#[$field_doc:meta])* $field:ident: $type:ty = $key:literal, )+ }) => {
-        $(#[$doc])*
-        #[derive(Clone, Debug, Default)]
-        pub struct $name<'a> {
-            $( $(#[$field_doc])* pub $field: $type, )+
-        }
-
-        impl<'de: 'a, 'a> Deserialize<'de> for $name<'a> {
-            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                struct ViewVisitor<'a>(PhantomData<&'a ()>);
-                impl<'de: 'a, 'a> Visitor<'de> for ViewVisitor<'a> {
-                    type Value = $name<'a>;
-
-                    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                        f.write_str(concat!("an object (", stringify!($name), ")"))
-                    }
-
-                    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<$name<'a>, A::Error> {
-                        let mut view = $name::default();
-                        while let Some(key) = map.next_key::<Text<'_>>()? {
-                            match &*key {
-                                $( $key => {
-                                    view.$field = map.next_value::<Option<_>>()?.unwrap_or_default();
-                                } )+
-                                _ => { map.next_value::<IgnoredAny>()?; }
-                            }
-                        }
-                        Ok(view)
-                    }
-                }
-                deserializer.deserialize_map(ViewVisitor(PhantomData))
-            }
-        }
-    };
-}
 
 view! {
     /// The review around the request.
@@ -174,6 +58,8 @@ view! {
     BareRequest {
         /// Echoed in the answer.
         uid: Text<'a> = "uid",
+        /// What `object` is.
+        kind: GroupVersionKind<'a> = "kind",
         /// The object's namespace.
         namespace: Text<'a> = "namespace",
         /// `CREATE`, `UPDATE`, `DELETE` or `CONNECT`.
@@ -266,8 +152,8 @@ view! {
         image: Option<Text<'a>> = "image",
         /// Its variables, unread.
         env: Option<&'a RawValue> = "env",
-        /// Its environment sources; absent and empty differ for a patch.
-        env_from: Option<List<EnvFromView<'a>>> = "envFrom",
+        /// Its environment sources, unread; absent and empty differ for a patch.
+        env_from: Option<&'a RawValue> = "envFrom",
         /// Its mounts, unread.
         volume_mounts: Option<&'a RawValue> = "volumeMounts",
     }
@@ -338,8 +224,8 @@ view! {
         image: Option<ImageVolume<'a>> = "image",
         /// A Secret's content.
         secret: Option<SecretVolume<'a>> = "secret",
-        /// Several sources in one.
-        projected: Option<Projected<'a>> = "projected",
+        /// Several sources in one, unread.
+        projected: Option<&'a RawValue> = "projected",
     }
 }
 
@@ -376,10 +262,62 @@ view! {
 }
 
 view! {
-    /// A projected token.
+    /// A projected token. The seconds are raw: a number that is none must not make a Pod unreadable.
     Token {
-        /// Its file.
-        path: Text<'a> = "path",
+        /// For how long it is asked.
+        expiration_seconds: Option<&'a RawValue> = "expirationSeconds",
+    }
+}
+
+view! {
+    /// An entry of `managedFields`.
+    Managed {
+        /// What its manager wrote.
+        fields: Option<ManagedObject<'a>> = "fieldsV1",
+    }
+}
+
+view! {
+    /// The fields of an object that somebody wrote.
+    ManagedObject {
+        /// Those of its `spec`.
+        spec: ManagedSpec<'a> = "f:spec",
+    }
+}
+
+view! {
+    /// The fields of a Pod's `spec` that somebody wrote. Entries of lists have keys as `k:{"name":"x"}`.
+    ManagedSpec {
+        /// The account.
+        service_account_name: Present = "f:serviceAccountName",
+        /// Its deprecated twin.
+        service_account: Present = "f:serviceAccount",
+        /// Pull secrets.
+        image_pull_secrets: Entries<'a, Present> = "f:imagePullSecrets",
+        /// Volumes.
+        volumes: Entries<'a, Present> = "f:volumes",
+        /// Containers.
+        containers: Entries<'a, ManagedContainer<'a>> = "f:containers",
+        /// Init containers.
+        init_containers: Entries<'a, ManagedContainer<'a>> = "f:initContainers",
+    }
+}
+
+view! {
+    /// The fields of a container that somebody wrote.
+    ManagedContainer {
+        /// Its mounts.
+        volume_mounts: Entries<'a, Present> = "f:volumeMounts",
+    }
+}
+
+view! {
+    /// The key of a list's entry, behind its `k:`.
+    EntryKey {
+        /// Of a container, a volume, a pull secret.
+        name: Text<'a> = "name",
+        /// Of a mount.
+        mount_path: Text<'a> = "mountPath",
     }
 }
 
@@ -389,24 +327,13 @@ pub struct Labels<'a>(pub Vec<Label<'a>>);
 
 impl<'de: 'a, 'a> Deserialize<'de> for Labels<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct LabelsVisitor<'a>(PhantomData<&'a ()>);
-        impl<'de: 'a, 'a> Visitor<'de> for LabelsVisitor<'a> {
-            type Value = Labels<'a>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object of strings (labels)")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Labels<'a>, A::Error> {
-                let mut labels = Vec::new();
-                while let Some(key) = map.next_key::<Text<'a>>()? {
-                    let value = map.next_value::<Option<Text<'a>>>()?.unwrap_or_default();
-                    labels.push((key.0, value.0));
-                }
-                Ok(Labels(labels))
-            }
-        }
-        deserializer.deserialize_map(LabelsVisitor(PhantomData))
+        let entries = Entries::<Text<'a>>::deserialize(deserializer)?.0;
+        Ok(Self(
+            entries
+                .into_iter()
+                .map(|(key, value)| (key, value.0))
+                .collect(),
+        ))
     }
 }
 
@@ -448,7 +375,41 @@ impl<'a> Pod<'a> {
     }
 }
 
+impl GroupVersionKind<'_> {
+    /// Whether it is the one kind that is looked at.
+    #[must_use]
+    pub fn is_pod(&self) -> bool {
+        &*self.kind == "Pod" && self.group.is_empty() && &*self.version == "v1"
+    }
+}
+
+impl Container<'_> {
+    /// Whether it is `null` or empty: the API server refuses the Pod, and nothing can be added to `null`.
+    #[must_use]
+    pub fn is_nothing(&self) -> bool {
+        self.name.is_empty() && self.image.is_none()
+    }
+}
+
 impl Spec<'_> {
+    /// The account that the Pod runs under. The API server fills in both fields; in a manifest the
+    /// deprecated one may stand alone.
+    #[must_use]
+    pub fn account(&self) -> &str {
+        let twin = self.service_account.as_deref().unwrap_or_default();
+        [&*self.service_account_name, twin]
+            .into_iter()
+            .find(|name| !name.is_empty())
+            .unwrap_or("default")
+    }
+
+    /// The names of its pull secrets; empty ones for entries without a name.
+    #[must_use]
+    pub fn pull_secrets(&self) -> impl ExactSizeIterator<Item = &str> {
+        let entries = self.image_pull_secrets.as_deref().unwrap_or_default();
+        entries.iter().map(|entry| &*entry.name)
+    }
+
     /// Its images in the order in which they are decided.
     #[must_use]
     pub fn images(&self) -> Vec<ImageUse<'_>> {
@@ -479,10 +440,4 @@ impl Spec<'_> {
             .chain(volumes)
             .collect()
     }
-}
-
-/// Reads raw JSON that was kept unread; what cannot be read is as good as absent.
-pub(crate) fn read_raw<'a, T: Deserialize<'a> + Default>(raw: Option<&'a RawValue>) -> T {
-    raw.and_then(|raw| serde_json::from_str(raw.get()).ok())
-        .unwrap_or_default()
 }

@@ -5,11 +5,11 @@
 //! and must never lead to a Pod that the plugin refuses on its rerun, because that refusal ignores the
 //! failurePolicy. Nothing here writes a patch.
 
-use std::collections::HashSet;
-
-use serde_json::Value;
-
-use super::review::{Container, List, Mount, Pod, Spec, Variable, read_raw};
+use super::authored::Authored;
+use super::json::{List, read_raw};
+use super::line::quoted;
+use super::review::{EnvFromView, Pod, Spec, Variable};
+use super::token::{self, TokenRemoval};
 use super::{AccountChange, Warning};
 use crate::diagnostic::Code;
 use crate::policy::decide::AccountNeed;
@@ -18,10 +18,14 @@ use crate::snapshot::{Account, AccountLookup, Accounts};
 
 /// The account of a Pod that names none.
 pub(crate) const DEFAULT: &str = "default";
-/// Where the plugin mounts an account's token.
-const TOKEN_PATH: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
-/// How the plugin's volume is called, with five random characters behind.
-const TOKEN_VOLUME: &str = "kube-api-access-";
+
+/// An account of which nothing is known but that it is taken to exist.
+static ASSUMED: Account = Account {
+    image_pull_secrets: Vec::new(),
+    secrets: Vec::new(),
+    automount: None,
+    enforcing: false,
+};
 
 /// What becomes of the Pod's account.
 #[derive(Debug, Default)]
@@ -32,7 +36,7 @@ pub(crate) struct AccountPlan<'t, 's> {
     pub settled: Option<&'t str>,
     /// Pull secrets of the new account.
     pub pull_secrets: &'s [Box<str>],
-    /// Positions in the Pod's `imagePullSecrets` that the new account forbids.
+    /// Positions in the Pod's `imagePullSecrets` that the new account forbids, in order.
     pub forbidden: Vec<usize>,
     /// What of the old account's token goes.
     pub token: Option<TokenRemoval>,
@@ -44,91 +48,99 @@ pub(crate) struct AccountPlan<'t, 's> {
     pub denial: Option<String>,
 }
 
-/// The plugin's token volume and the mounts of it, by position.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct TokenRemoval {
-    /// Containers and their mounts at the token's path.
-    pub mounts: Vec<(ContainerKind, usize, usize)>,
-    /// The volume, when nothing else mounts it.
-    pub volume: Option<usize>,
-}
-
-/// The two lists of containers that the plugin mounts a token into.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum ContainerKind {
-    /// `spec.containers`.
-    Container,
-    /// `spec.initContainers`.
-    Init,
-}
-
-impl ContainerKind {
-    /// The field of `spec`.
-    pub(crate) fn field(self) -> &'static str {
-        match self {
-            Self::Container => "containers",
-            Self::Init => "initContainers",
-        }
+impl Account {
+    /// Whether a Pod under it may name the pull secret, when it enforces.
+    pub(crate) fn pulls(&self, name: &str) -> bool {
+        self.image_pull_secrets
+            .iter()
+            .any(|listed| **listed == *name)
     }
+
+    /// Whether a Pod under it may use the Secret, when it enforces.
+    pub(crate) fn mounts(&self, name: &str) -> bool {
+        self.secrets.iter().any(|listed| **listed == *name)
+    }
+}
+
+/// A Pod whose account is to be looked at.
+#[derive(Clone, Copy)]
+pub(crate) struct Subject<'p> {
+    /// The Pod, for its `managedFields`.
+    pub pod: &'p Pod<'p>,
+    /// Its spec.
+    pub spec: &'p Spec<'p>,
+    /// Its namespace.
+    pub namespace: &'p str,
+    /// The account it is taken to run under.
+    pub account: &'p str,
 }
 
 /// Says what becomes of a Pod's account.
 pub(crate) fn plan<'t, 's>(
-    pod: &Pod<'_>,
-    spec: &Spec<'_>,
-    namespace: &str,
+    subject: Subject<'_>,
     need: Option<&AccountNeed<'t>>,
     accounts: &'s Accounts,
     warnings: &mut Vec<Warning>,
 ) -> AccountPlan<'t, 's> {
-    let current = match &*spec.service_account_name {
-        "" => DEFAULT,
-        name => name,
+    let staying = staying(subject, accounts);
+    let Some(need) = need else { return staying };
+    report_overruled(need, warnings);
+    let wanted = need.account.name.as_str();
+    if wanted == subject.account {
+        return AccountPlan {
+            settled: Some(wanted),
+            ..staying
+        };
+    }
+    let replaceable = match need.account.replace {
+        ReplaceAccount::Always => true,
+        ReplaceAccount::IfDefault | ReplaceAccount::IfUnset => subject.account == DEFAULT,
     };
-    if let Some(need) = need {
-        report_overruled(need, warnings);
-        let wanted = need.account.name.as_str();
-        if wanted == current {
-            let settled = Some(wanted);
-            return AccountPlan {
-                settled,
-                ..staying(current, namespace, accounts)
-            };
-        }
-        let authored = Authored::read(pod);
-        if is_due(need.account.replace, current, spec, authored.as_ref()) {
-            return switch(
-                spec,
-                namespace,
-                current,
-                need,
-                accounts,
-                authored.as_ref(),
-                warnings,
-            );
+    if !replaceable {
+        return staying;
+    }
+    let authored = Authored::read(subject.pod);
+    if need.account.replace == ReplaceAccount::IfUnset && is_set(subject.spec, authored.as_ref()) {
+        return staying;
+    }
+    match switch(subject, need, accounts, authored.as_ref(), warnings) {
+        Ok(plan) => plan,
+        Err(Refusal { code, change, why }) => {
+            let change = Some(change);
+            let account = subject.account;
+            match need.account.on_missing {
+                OnMissingAccount::Deny => AccountPlan {
+                    change,
+                    denial: Some(why),
+                    ..staying
+                },
+                OnMissingAccount::Skip => {
+                    let message = format!("{why}; the Pod keeps {}", quoted(account));
+                    warnings.push(Warning::new(code, message));
+                    AccountPlan { change, ..staying }
+                }
+            }
         }
     }
-    staying(current, namespace, accounts)
 }
 
 fn report_overruled(need: &AccountNeed<'_>, warnings: &mut Vec<Warning>) {
     for rule in &need.overruled {
         let other = rule.account().map_or("", |account| account.name.as_str());
-        warnings.push(Warning::new(
-            Code::AccountConflict,
-            format!(
-                "{} asks for service account {}, and {rule} for {other}: the first in table order wins",
-                need.rule,
-                need.account.name,
-            ),
-        ));
+        let message = format!(
+            "rule `{}` asks for service account `{}`, and `{rule}` for `{other}`: the first in table order wins",
+            need.rule, need.account.name,
+        );
+        warnings.push(Warning::new(Code::AccountConflict, message));
     }
 }
 
 /// The Pod keeps its account; an enforcing one still bounds what may be injected.
-fn staying<'t, 's>(name: &str, namespace: &str, accounts: &'s Accounts) -> AccountPlan<'t, 's> {
-    let enforcing = match accounts.get(namespace, name) {
-        AccountLookup::Known(account) if account.enforcing => Some((account, name.to_owned())),
+fn staying<'t, 's>(subject: Subject<'_>, accounts: &'s Accounts) -> AccountPlan<'t, 's> {
+    let enforcing = match accounts.get(subject.namespace, subject.account) {
+        AccountLookup::Known(account) if account.enforcing => {
+            Some((account, subject.account.to_owned()))
+        }
         _ => None,
     };
     AccountPlan {
@@ -137,252 +149,145 @@ fn staying<'t, 's>(name: &str, namespace: &str, accounts: &'s Accounts) -> Accou
     }
 }
 
-fn is_due(
-    replace: ReplaceAccount,
-    current: &str,
-    spec: &Spec<'_>,
-    authored: Option<&Authored>,
-) -> bool {
-    match replace {
-        ReplaceAccount::Always => true,
-        ReplaceAccount::IfDefault => current == DEFAULT,
-        ReplaceAccount::IfUnset => match authored {
-            Some(authored) => !authored.account,
-            // Without managedFields: the plugin writes both fields, a person only the first.
-            None => {
-                spec.service_account_name.is_empty()
-                    || (current == DEFAULT && spec.service_account.is_some())
-            }
-        },
+/// Whether the author named the account `default` himself.
+fn is_set(spec: &Spec<'_>, authored: Option<&Authored>) -> bool {
+    match authored {
+        Some(authored) => authored.account,
+        // The API server fills in both fields, a manifest has the first if any.
+        None => !spec.service_account_name.is_empty() && spec.service_account.is_none(),
     }
 }
 
+/// Why a switch that is due is not made.
+struct Refusal {
+    code: Code,
+    change: AccountChange,
+    why: String,
+}
+
 fn switch<'t, 's>(
-    spec: &Spec<'_>,
-    namespace: &str,
-    current: &str,
+    subject: Subject<'_>,
     need: &AccountNeed<'t>,
     accounts: &'s Accounts,
     authored: Option<&Authored>,
     warnings: &mut Vec<Warning>,
-) -> AccountPlan<'t, 's> {
+) -> Result<AccountPlan<'t, 's>, Refusal> {
+    let Subject {
+        spec, namespace, ..
+    } = subject;
     let name = need.account.name.as_str();
-    let refuse = |code, change, why: String, warnings: &mut Vec<Warning>| {
-        let mut plan = staying(current, namespace, accounts);
-        plan.change = Some(change);
-        match need.account.on_missing {
-            OnMissingAccount::Deny => plan.denial = Some(why),
-            OnMissingAccount::Skip => {
-                warnings.push(Warning::new(
-                    code,
-                    format!("{why}; the Pod keeps {current}"),
-                ));
-            }
-        }
-        plan
-    };
-    static ASSUMED: Account = Account {
-        image_pull_secrets: Vec::new(),
-        secrets: Vec::new(),
-        automount: None,
-        enforcing: false,
-    };
+    let asks = || format!("rule `{}` asks for service account `{name}`", need.rule);
     let account = match accounts.get(namespace, name) {
         AccountLookup::Known(account) => account,
         AccountLookup::Assumed => &ASSUMED,
         AccountLookup::Missing => {
-            let why = format!(
-                "{} asks for service account {namespace}/{name}, which does not exist",
-                need.rule
-            );
-            return refuse(Code::AccountMissing, AccountChange::Missing, why, warnings);
+            return Err(Refusal {
+                code: Code::AccountMissing,
+                change: AccountChange::Missing,
+                why: format!("{}, which does not exist in {}", asks(), quoted(namespace)),
+            });
         }
     };
-    let inherited = inherited(spec, authored, accounts.get(namespace, current));
     let mut forbidden = Vec::new();
     if account.enforcing {
+        let old = accounts.get(namespace, subject.account);
+        let inherited = inherited(spec, authored, old);
         if let Some(what) = unlisted(spec, account, &inherited) {
-            let why = format!(
-                "{} asks for service account {namespace}/{name}, which enforces mountable secrets and does not list {what}",
-                need.rule
-            );
-            return refuse(Code::AccountRefuses, AccountChange::Refused, why, warnings);
+            return Err(Refusal {
+                code: Code::AccountRefuses,
+                change: AccountChange::Refused,
+                why: format!(
+                    "{}, which enforces mountable secrets and does not list {what}",
+                    asks()
+                ),
+            });
         }
-        let listed = |name: &str| account.image_pull_secrets.iter().any(|l| **l == *name);
-        let pod_secrets = spec.image_pull_secrets.as_deref().unwrap_or_default();
-        forbidden = inherited
-            .iter()
-            .copied()
-            .filter(|i| pod_secrets.get(*i).is_some_and(|s| !listed(&s.name)))
-            .collect();
+        for (i, pulled) in spec.pull_secrets().enumerate() {
+            if inherited.get(i) == Some(&true) && !account.pulls(pulled) {
+                forbidden.push(i);
+                let message = format!(
+                    "pull secret {} of service account {} is taken away: `{name}` enforces mountable \
+                     secrets and does not list it in `imagePullSecrets`",
+                    quoted(pulled),
+                    quoted(subject.account),
+                );
+                warnings.push(Warning::new(Code::AccountDoesNotList, message));
+            }
+        }
     }
-    let token = (account.automount == Some(false) && spec.automount.is_none())
-        .then(|| token_removal(spec, authored))
-        .filter(|removal| *removal != TokenRemoval::default());
-    AccountPlan {
+    let mounts_none = account.automount == Some(false) && spec.automount.is_none();
+    Ok(AccountPlan {
         switch_to: Some(name),
         settled: Some(name),
         pull_secrets: &account.image_pull_secrets,
         forbidden,
-        token,
+        token: mounts_none
+            .then(|| token::removal(spec, authored))
+            .flatten(),
         enforcing: account.enforcing.then(|| (account, name.to_owned())),
         change: Some(AccountChange::Switched),
         denial: None,
-    }
+    })
 }
 
-/// Positions of pull secrets that the old account brought and the author did not write. Without
-/// managedFields: those that the old account lists.
-fn inherited(spec: &Spec<'_>, authored: Option<&Authored>, old: AccountLookup<'_>) -> Vec<usize> {
-    let old_list = match old {
-        AccountLookup::Known(account) => account.image_pull_secrets.as_slice(),
-        _ => &[],
+/// For each pull secret whether the old account, or another webhook, brought it and not the author.
+/// Without `managedFields`: whether the old account lists it.
+fn inherited(spec: &Spec<'_>, authored: Option<&Authored>, old: AccountLookup<'_>) -> Vec<bool> {
+    let is_inherited = |name: &str| match (authored, old) {
+        (Some(authored), _) => !authored.pull_secrets.contains(name),
+        (None, AccountLookup::Known(old)) => old.pulls(name),
+        (None, AccountLookup::Assumed | AccountLookup::Missing) => false,
     };
-    let is_inherited = |name: &str| match authored {
-        Some(authored) => !authored.pull_secrets.contains(name),
-        None => old_list.iter().any(|listed| **listed == *name),
-    };
-    let entries = spec.image_pull_secrets.as_deref().unwrap_or_default();
-    (0..entries.len())
-        .filter(|i| entries.get(*i).is_some_and(|e| is_inherited(&e.name)))
-        .collect()
+    spec.pull_secrets().map(is_inherited).collect()
 }
 
 /// The first thing of the Pod that an enforcing account does not list, and that would stay. These are
 /// the checks of the plugin's `limitSecretReferences`.
-fn unlisted(spec: &Spec<'_>, account: &Account, inherited: &[usize]) -> Option<String> {
-    let pulls = |name: &str| account.image_pull_secrets.iter().any(|l| **l == *name);
-    let mounts = |name: &str| account.secrets.iter().any(|l| **l == *name);
-    let entries = spec.image_pull_secrets.as_deref().unwrap_or_default();
-    for (i, entry) in entries.iter().enumerate() {
-        if !inherited.contains(&i) && !pulls(&entry.name) {
-            return Some(format!("the Pod's pull secret {:?}", &*entry.name));
-        }
+fn unlisted(spec: &Spec<'_>, account: &Account, inherited: &[bool]) -> Option<String> {
+    let mut own = spec
+        .pull_secrets()
+        .zip(inherited)
+        .filter(|(_, inherited)| !**inherited);
+    if let Some((name, _)) = own.find(|(name, _)| !account.pulls(name)) {
+        return Some(format!("the Pod's pull secret {}", quoted(name)));
     }
-    for volume in spec.volumes.iter() {
-        if let Some(secret) = &volume.secret {
-            if !mounts(&secret.name) {
-                return Some(format!("the Secret {:?} of a volume", &*secret.name));
-            }
-        }
-    }
-    let containers = spec
-        .init_containers
+    let volumes = spec
+        .volumes
         .iter()
-        .chain(spec.containers.iter())
-        .chain(spec.ephemeral_containers.iter());
-    for container in containers {
-        for variable in read_raw::<List<Variable<'_>>>(container.env).iter() {
-            let secret = variable
-                .value_from
-                .as_ref()
-                .and_then(|from| from.secret.as_ref());
-            if let Some(secret) = secret.filter(|secret| !mounts(&secret.name)) {
-                return Some(format!("the Secret {:?} of a variable", &*secret.name));
-            }
-        }
-        for source in container.env_from.iter().flat_map(|list| list.iter()) {
-            if let Some(secret) = source
-                .secret
-                .as_ref()
-                .filter(|secret| !mounts(&secret.name))
-            {
-                return Some(format!("the Secret {:?} of an envFrom", &*secret.name));
+        .filter_map(|volume| volume.secret.as_ref());
+    if let Some(secret) = volumes
+        .into_iter()
+        .find(|secret| !account.mounts(&secret.name))
+    {
+        return Some(format!("the Secret {} of a volume", quoted(&secret.name)));
+    }
+    let lists = [
+        &spec.init_containers,
+        &spec.containers,
+        &spec.ephemeral_containers,
+    ];
+    for container in lists.into_iter().flat_map(|list| list.iter()) {
+        let (Ok(variables), Ok(sources)) = (
+            read_raw::<List<Variable<'_>>>(container.env),
+            read_raw::<List<EnvFromView<'_>>>(container.env_from),
+        ) else {
+            return Some(format!(
+                "what the environment of {} holds",
+                quoted(&container.name)
+            ));
+        };
+        let of_variables = variables
+            .iter()
+            .filter_map(|variable| variable.value_from.as_ref()?.secret.as_ref());
+        for (secret, what) in of_variables.map(|secret| (secret, "a variable")).chain(
+            sources
+                .iter()
+                .filter_map(|source| Some((source.secret.as_ref()?, "an `envFrom`"))),
+        ) {
+            if !account.mounts(&secret.name) {
+                return Some(format!("the Secret {} of {what}", quoted(&secret.name)));
             }
         }
     }
     None
-}
-
-/// What of the plugin's token is removed when the new account mounts none.
-fn token_removal(spec: &Spec<'_>, authored: Option<&Authored>) -> TokenRemoval {
-    let is_plugins = |name: &str| {
-        name.starts_with(TOKEN_VOLUME) && authored.is_none_or(|a| !a.volumes.contains(name))
-    };
-    let volume = spec.volumes.iter().enumerate().find(|(_, volume)| {
-        let token = volume.projected.as_ref().is_some_and(|projected| {
-            projected
-                .sources
-                .iter()
-                .any(|source| source.token.is_some())
-        });
-        token && is_plugins(&volume.name)
-    });
-    let Some((position, volume)) = volume else {
-        return TokenRemoval::default();
-    };
-    let mut removal = TokenRemoval::default();
-    let mut mounted_elsewhere = false;
-    let mut look = |kind, containers: &[Container<'_>]| {
-        for (i, container) in containers.iter().enumerate() {
-            let mounts = read_raw::<List<Mount<'_>>>(container.volume_mounts);
-            for (j, mount) in mounts
-                .iter()
-                .enumerate()
-                .filter(|(_, m)| *m.name == *volume.name)
-            {
-                match kind {
-                    Some(kind) if *mount.path == *TOKEN_PATH => removal.mounts.push((kind, i, j)),
-                    _ => mounted_elsewhere = true,
-                }
-            }
-        }
-    };
-    look(Some(ContainerKind::Container), &spec.containers);
-    look(Some(ContainerKind::Init), &spec.init_containers);
-    look(None, &spec.ephemeral_containers);
-    removal.volume = (!mounted_elsewhere).then_some(position);
-    removal
-}
-
-/// What the Pod's author wrote himself, as `managedFields` tells. What a plugin or another webhook
-/// added does not stand there: it is computed before admission.
-#[derive(Debug, Default)]
-struct Authored {
-    account: bool,
-    pull_secrets: HashSet<String>,
-    volumes: HashSet<String>,
-}
-
-impl Authored {
-    /// `None` when there are no managedFields that can be read.
-    fn read(pod: &Pod<'_>) -> Option<Self> {
-        let raw = pod.metadata.as_ref()?.managed_fields?;
-        let entries: Vec<Value> = serde_json::from_str(raw.get()).ok()?;
-        let mut authored = Self::default();
-        let mut seen = false;
-        for entry in &entries {
-            let Some(fields) = entry.get("fieldsV1").filter(|fields| fields.is_object()) else {
-                continue;
-            };
-            seen = true;
-            let Some(spec) = fields.get("f:spec") else {
-                continue;
-            };
-            authored.account |= spec.get("f:serviceAccountName").is_some()
-                || spec.get("f:serviceAccount").is_some();
-            collect_names(spec.get("f:imagePullSecrets"), &mut authored.pull_secrets);
-            collect_names(spec.get("f:volumes"), &mut authored.volumes);
-        }
-        seen.then_some(authored)
-    }
-}
-
-/// Names in the keys of a list's fields: `k:{"name":"x"}`.
-fn collect_names(fields: Option<&Value>, names: &mut HashSet<String>) {
-    for key in fields
-        .and_then(Value::as_object)
-        .into_iter()
-        .flat_map(|map| map.keys())
-    {
-        let Some(json) = key.strip_prefix("k:") else {
-            continue;
-        };
-        let Ok(key) = serde_json::from_str::<Value>(json) else {
-            continue;
-        };
-        if let Some(name) = key.get("name").and_then(Value::as_str) {
-            names.insert(name.to_owned());
-        }
-    }
 }

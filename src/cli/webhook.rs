@@ -16,7 +16,7 @@ use clap::ValueEnum;
 use super::Exit;
 use super::output::Io;
 use super::shared::{self, TableArgs};
-use crate::admission::{Answer, BadReview, answer};
+use crate::admission::{Answer, BadReview, answer, validate};
 use crate::load::Loaded;
 use crate::metrics::Metrics;
 use crate::policy::parse_duration;
@@ -34,8 +34,9 @@ Examples:
   pullpass webhook --policy examples/policy.yaml --tls-cert certs/dev/tls.crt --tls-key certs/dev/tls.key
   pullpass webhook --policy policies/ --objects cluster.yaml --self-signed --listen 127.0.0.1:8443
 
-Answers POST /mutate. Policies, objects and certificates are read again when they change; a policy with
-an error keeps the table in force. On SIGTERM it stops being ready, serves for --drain, and ends.
+Answers POST /mutate (Pods) and POST /validate (ConfigMaps that hold policies). Policies, objects and
+certificates are read again when they change; a policy with an error keeps the table in force.
+On SIGTERM it stops being ready, serves for --drain, and ends.
 
 Exit status: 0 after a signal, 2 when it cannot start.")]
 pub struct Args {
@@ -190,8 +191,12 @@ async fn serve(files: Files, seen: Seen, loaded: Loaded, config: Config) -> anyh
     let snapshot = Arc::new(ArcSwap::from_pointee(loaded.snapshot));
     let handler = {
         let snapshot = Arc::clone(&snapshot);
-        move |_: Endpoint, body: &[u8]| -> Result<Answer, BadReview> {
-            answer(body, &snapshot.load())
+        move |endpoint: Endpoint, body: &[u8]| -> Result<Answer, BadReview> {
+            let snapshot = snapshot.load();
+            match endpoint {
+                Endpoint::Mutate => answer(body, &snapshot),
+                Endpoint::Validate => validate(body, &snapshot),
+            }
         }
     };
     let in_force = InForce {

@@ -241,6 +241,7 @@ mod tests {
     use super::*;
     use crate::image::ImageRef;
 
+    #[expect(clippy::unnecessary_wraps, reason = "a parameter that is given")]
     fn values(values: &[&str]) -> Values {
         Some(values.iter().map(|value| (*value).into()).collect())
     }

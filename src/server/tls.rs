@@ -267,11 +267,19 @@ impl Watcher {
                 }
                 Err(error) => {
                     let cause = std::error::Error::source(&error).map(ToString::to_string);
-                    let failure = (mem::discriminant(&error), cause.clone());
-                    if told.replace(failure.clone()) != Some(failure) {
+                    // Content that was judged is not judged again; these are met at each look.
+                    let again = matches!(
+                        error,
+                        TlsError::Read { .. }
+                            | TlsError::TooLarge { .. }
+                            | TlsError::NotYetValid { .. }
+                    );
+                    let failure = again.then(|| (mem::discriminant(&error), cause.clone()));
+                    if failure.is_none() || failure != told {
                         metrics.tls_reloaded(false);
                         tracing::error!(%error, cause, "kept the old certificate");
                     }
+                    told = failure;
                 }
             }
         }

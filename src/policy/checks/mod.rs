@@ -41,10 +41,11 @@ mod tests {
 
     /// A policy that injects secrets and declares credentials, in a tenant's namespace or none.
     fn policy(namespace: &str, name: &str, secrets: &str, credentials: &str) -> Parsed {
-        let declared: String = credentials
+        let declared: Vec<_> = credentials
             .split_whitespace()
-            .map(|name| format!("{{name: {name}, from: {{existing: {{}}}}}}, "))
+            .map(|name| format!("{{name: {name}, from: {{existing: {{}}}}}}"))
             .collect();
+        let declared = declared.join(", ");
         let text = format!(
             "apiVersion: pullpass.dev/v1\nkind: RegistryPolicy\nmetadata: {{name: {name}}}\nspec:\n  \
              rules: [{{name: r, match: {{images: [quay.io]}}, inject: {{imagePullSecrets: [{secrets}]}}}}]\n  \

@@ -143,7 +143,7 @@ spec:
     assert_eq!(a.registries, ["quay.io".into(), "reg:5000".into()]);
     assert_eq!(
         policy.credentials[1].hold_timeout,
-        Duration::from_secs(60),
+        Duration::from_mins(1),
         "the default"
     );
     let CredentialSource::Exec {
@@ -172,6 +172,7 @@ fn defaults_are_the_references() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "the table has that many rows")]
 fn the_heads_fields_are_held_to_their_types() {
     let body = "spec: {rules: [{name: r, match: {images: [quay.io]}, inject: {}}]}";
     for (head, want, why) in [
@@ -278,6 +279,7 @@ fn the_heads_fields_are_held_to_their_types() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "the table has that many rows")]
 fn what_a_rule_matches_is_held_to_its_types() {
     for (matching, want, why) in [
         ("{images: [quay.io]}", &[][..], "a pattern"),
@@ -583,6 +585,7 @@ fn what_a_rule_injects_is_held_to_its_types() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "the table has that many rows")]
 fn credentials_are_held_to_their_types() {
     for (credential, want, why) in [
         ("{name: a, from: {existing: {}}}", &[][..], "the shortest"),

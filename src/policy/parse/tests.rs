@@ -34,6 +34,7 @@ fn summary(parsed: &Parsed) -> String {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "the table has that many rows")]
 fn a_text_holds_any_number_of_documents_of_any_kind() {
     let p = policy;
     let bad =
@@ -84,7 +85,8 @@ fn config_map(metadata: &str, data: &str) -> String {
 }
 
 fn block(key: &str, text: &str) -> String {
-    let lines: String = text.lines().map(|line| format!("    {line}\n")).collect();
+    let lines = text.lines().flat_map(|line| ["    ", line, "\n"]);
+    let lines: String = lines.collect();
     format!("  {key}: |\n{lines}")
 }
 
@@ -261,5 +263,13 @@ fn findings_are_bounded_however_many_mistakes_there_are() {
     assert_eq!(
         (parsed.rejected, parsed.diagnostics.len()),
         (2, MAX_FINDINGS)
+    );
+    let fields: String = (0..30_000)
+        .flat_map(|i| [format!("{}{i}: 1\n", "imag".repeat(20))])
+        .collect();
+    let parsed = read(&(policy("a") + &fields), false);
+    assert_eq!(
+        (parsed.rejected, parsed.diagnostics.len()),
+        (1, MAX_FINDINGS)
     );
 }
