@@ -79,7 +79,7 @@ pub struct Located<'v> {
 #[must_use]
 pub fn pods(document: &Value) -> Vec<Located<'_>> {
     let mut located = Vec::new();
-    walk(document, &PointerBuf::new(), None, &mut located);
+    walk(document, Pointer::root(), None, &mut located);
     located
 }
 
@@ -184,7 +184,10 @@ fn locate<'v>(
     let Some(template) = template(version, kind) else {
         return;
     };
-    let Some(pod) = template.iter().try_fold(value, |value, key| value.get(key)) else {
+    let pod = template
+        .iter()
+        .try_fold(value, |value, key| value.get(*key));
+    let Some(pod) = pod else {
         return;
     };
     let metadata = |key: &str| {

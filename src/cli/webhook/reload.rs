@@ -106,6 +106,7 @@ impl Files {
         }
     }
 
+    /// The texts of the policies, and of the objects.
     fn read_once(&self) -> Result<[Vec<Arc<Source>>; 2], InputError> {
         Ok([
             input::read_all(&self.policies)?,
@@ -292,7 +293,8 @@ pub(super) fn tell(
     );
 }
 
-#[cfg(all(test, unix))]
+#[cfg(test)]
+#[cfg(unix)]
 mod tests {
     use std::fs;
     use std::os::unix::fs::symlink;
@@ -367,7 +369,7 @@ mod tests {
             (told, why.to_owned())
         };
         let is = |(told, why): (String, String), want: &str| {
-            assert!(told.contains(want), "{why}: {told}")
+            assert!(told.contains(want), "{why}: {told}");
         };
         is(look("as it was loaded"), "nothing");
         fs::write(&file, "two").unwrap();

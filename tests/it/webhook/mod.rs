@@ -8,6 +8,7 @@ mod server;
 mod shutdown;
 mod start;
 
+use std::fmt::Write as _;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -52,9 +53,11 @@ fn policy(rules: &[(&str, &str)]) -> String {
         "apiVersion: pullpass.dev/v1\nkind: RegistryPolicy\nmetadata: {name: p}\nspec:\n  rules:\n"
             .to_owned();
     for (i, (pattern, secret)) in rules.iter().enumerate() {
-        text += &format!(
-            "    - {{name: r{i}, match: {{images: [\"{pattern}\"]}}, inject: {{imagePullSecrets: [{secret}]}}}}\n"
-        );
+        writeln!(
+            text,
+            "    - {{name: r{i}, match: {{images: [\"{pattern}\"]}}, inject: {{imagePullSecrets: [{secret}]}}}}"
+        )
+        .unwrap();
     }
     text
 }
