@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::plugin::{self, Account, TOKEN_PATH};
+use super::plugin::{self, Account, TOKEN_PATH, token_volume};
 use super::{ask, cluster, mutate_review, pod, policy, pulls, review};
 use crate::admission::AccountChange;
 use crate::snapshot::Snapshot;
@@ -207,7 +207,7 @@ fn a_token_volume_that_a_sidecar_mounts_elsewhere_stays() {
         let mut arrived = plugin::run(&sent, &accounts).unwrap();
         let volume = arrived["spec"]["volumes"][0]["name"].clone();
         let sidecar = json!({"name": "s", "image": "quay.io/s", "volumeMounts": [
-            null, {"name": volume, "mountPath": "/token"}, {"name": volume, "mountPath": TOKEN_PATH}]});
+            null, {"name": volume, "mountPath": TOKEN_PATH}, {"name": volume, "mountPath": "/token"}, {"name": volume, "mountPath": TOKEN_PATH}]});
         arrived["spec"]["containers"]
             .as_array_mut()
             .unwrap()
@@ -229,6 +229,24 @@ fn a_token_volume_that_a_sidecar_mounts_elsewhere_stays() {
             spec["containers"][1]["volumeMounts"],
             json!([null, {"name": volume, "mountPath": "/token"}])
         );
+    }
+}
+
+/// The plugin asks for 3607 seconds, and for a person who writes none 3600 are filled in.
+#[test]
+fn without_managed_fields_a_token_volume_of_another_life_is_the_authors() {
+    let x = Account {
+        automount: Some(false),
+        ..Account::named("x")
+    };
+    let accounts = [x, Account::named("default")];
+    for (seconds, stays) in [(3600, true), (3607, false)] {
+        let mut arrived = pod("nginx");
+        arrived["spec"]["volumes"] = json!([token_volume("kube-api-access-mine", seconds)]);
+        let snapshot = snapshot(&accounts, "IfDefault", "Skip");
+        let (after, _) = mutate_review(&review(&arrived), &snapshot);
+        let volumes = after["spec"]["volumes"].as_array().unwrap();
+        assert_eq!(!volumes.is_empty(), stays, "{seconds}");
     }
 }
 

@@ -90,6 +90,16 @@ fn a_body_that_is_no_review_gets_one_sentence() {
             "{sentence}"
         );
     }
+    let error = ask_bytes(
+        format!("\"{}\"", "a\\n".repeat(1 << 20)).as_bytes(),
+        &snapshot(HUB),
+    )
+    .map(|response| response.body)
+    .unwrap_err();
+    assert!(
+        error.to_string().len() < 300,
+        "what somebody sent is not sent back whole"
+    );
     let mut body = review(&pod("nginx?")).to_string().into_bytes();
     body.iter_mut()
         .filter(|byte| **byte == b'?')
