@@ -470,7 +470,11 @@ mod tests {
                 line,
                 column: column + 1,
             };
-            assert_eq!(source.locate(offset as u32), want, "offset {offset}");
+            assert_eq!(
+                source.locate(u32::try_from(offset).unwrap()),
+                want,
+                "offset {offset}"
+            );
         }
     }
 

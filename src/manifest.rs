@@ -79,7 +79,7 @@ pub struct Located<'v> {
 #[must_use]
 pub fn pods(document: &Value) -> Vec<Located<'_>> {
     let mut located = Vec::new();
-    walk(document, PointerBuf::new(), None, &mut located);
+    walk(document, Pointer::root(), None, &mut located);
     located
 }
 
@@ -124,40 +124,70 @@ pub fn is_review(document: &Value) -> bool {
 
 fn walk<'v>(
     value: &'v Value,
-    path: PointerBuf,
+    path: &Pointer,
     namespace: Option<&'v str>,
     located: &mut Vec<Located<'v>>,
 ) {
     let kind = text(value, "kind");
-    if kind.ends_with("List") {
+    if let Some(listed) = kind.strip_suffix("List") {
         let items = value.get("items").and_then(Value::as_array);
         for (i, item) in items.into_iter().flatten().enumerate() {
-            walk(
-                item,
-                join(&path, &["items", &i.to_string()]),
-                namespace,
-                located,
-            );
+            let path = join(path, &["items", &i.to_string()]);
+            if text(item, "kind").is_empty() {
+                // The API server's own lists say once, above, what their items are.
+                locate(
+                    item,
+                    (text(value, "apiVersion"), listed),
+                    &path,
+                    namespace,
+                    located,
+                );
+            } else {
+                walk(item, &path, namespace, located);
+            }
         }
         return;
     }
     if is_review(value) {
-        let Some(object) = value.pointer("/request/object") else {
+        let request = |pointer: &str| value.pointer(pointer).filter(|value| !value.is_null());
+        let Some(object) = request("/request/object") else {
             return;
         };
-        let own = value.pointer("/request/namespace").and_then(Value::as_str);
+        // Only a Pod that is to be created gets a patch.
+        if request("/request/operation").is_some_and(|operation| operation != "CREATE") {
+            return;
+        }
+        let own = request("/request/namespace").and_then(Value::as_str);
         return walk(
             object,
-            join(&path, &["request", "object"]),
+            &join(path, &["request", "object"]),
             own.or(namespace),
             located,
         );
     }
-    let Some(template) = template(value) else {
+    locate(
+        value,
+        (text(value, "apiVersion"), kind),
+        path,
+        namespace,
+        located,
+    );
+}
+
+fn locate<'v>(
+    value: &'v Value,
+    (version, kind): (&str, &'v str),
+    path: &Pointer,
+    namespace: Option<&'v str>,
+    located: &mut Vec<Located<'v>>,
+) {
+    let Some(template) = template(version, kind) else {
         return;
     };
-    let pointer: String = template.iter().map(|token| format!("/{token}")).collect();
-    let Some(pod) = value.pointer(&pointer) else {
+    let pod = template
+        .iter()
+        .try_fold(value, |value, key| value.get(*key));
+    let Some(pod) = pod else {
         return;
     };
     let metadata = |key: &str| {
@@ -172,17 +202,15 @@ fn walk<'v>(
             .or(metadata("generateName"))
             .unwrap_or_default(),
         namespace: metadata("namespace").or(namespace),
-        path: join(&path, template),
+        path: join(path, template),
         pod,
     });
 }
 
 /// Where a kind holds its Pod.
-fn template(value: &Value) -> Option<&'static [&'static str]> {
-    let (group, _) = text(value, "apiVersion")
-        .split_once('/')
-        .unwrap_or_default();
-    Some(match (group, text(value, "kind")) {
+fn template(version: &str, kind: &str) -> Option<&'static [&'static str]> {
+    let (group, _) = version.split_once('/').unwrap_or_default();
+    Some(match (group, kind) {
         ("", "Pod") => &[],
         ("", "PodTemplate") => &["template"],
         ("", "ReplicationController" | "DeploymentConfig")
@@ -322,7 +350,19 @@ spec:
                 "/items/1",
             ),
             (
+                json!({"apiVersion": "v1", "kind": "PodList", "items": [pod()]}),
+                "/items/0",
+            ),
+            (
+                json!({"apiVersion": "apps/v1", "kind": "DeploymentList", "items": [{"spec": {"template": pod()}}]}),
+                "/items/0/spec/template",
+            ),
+            (
                 json!({"kind": "AdmissionReview", "request": {"object": bare}}),
+                "/request/object",
+            ),
+            (
+                json!({"kind": "AdmissionReview", "request": {"operation": "CREATE", "object": bare}}),
                 "/request/object",
             ),
         ] {
@@ -342,6 +382,10 @@ spec:
         for document in [
             template_of("example.com/v1", "Deployment"),
             json!({"apiVersion": "v1", "kind": "ConfigMap", "data": {"spec": "x"}}),
+            json!({"apiVersion": "v1", "kind": "ConfigMapList", "items": [pod()]}),
+            json!({"kind": "AdmissionReview", "request": {"operation": "UPDATE",
+                "object": {"apiVersion": "v1", "kind": "Pod", "spec": {}}}}),
+            json!({"kind": "AdmissionReview", "request": {"object": null}}),
             json!([1, 2]),
             json!(null),
         ] {

@@ -489,6 +489,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::too_many_lines, reason = "the table has that many rows")]
     fn each_event_moves_its_metric_and_no_other() {
         let reload = |rejected| PolicyReload {
             digest: "d1",

@@ -44,9 +44,9 @@ impl Objects {
             ("v1", "Namespace" | "ServiceAccount") => {}
             (_, kind) if kind.ends_with("List") => {
                 if let Some(Value::List(items)) = root.get("items").map(|items| &items.value) {
-                    items
-                        .iter()
-                        .for_each(|item| self.take(source, item, namespace));
+                    for item in items {
+                        self.take(source, item, namespace);
+                    }
                 }
                 return;
             }
@@ -56,14 +56,24 @@ impl Objects {
             }
         }
         let metadata = |name: &str| root.get("metadata").and_then(|metadata| metadata.get(name));
-        let Some(name) = metadata("name").and_then(Node::as_str) else {
-            let message = format!("a {} has no `metadata.name`", field("kind"));
-            self.diagnostics.push(Diagnostic::new(
-                Code::MissingField,
-                source,
-                root.span,
-                message,
-            ));
+        let given = metadata("name");
+        let Some(name) = given.and_then(Node::as_str) else {
+            let kind = field("kind");
+            self.diagnostics.push(match given {
+                None => {
+                    let message = format!("a {kind} has no `metadata.name`");
+                    Diagnostic::new(Code::MissingField, source, root.span, message)
+                }
+                // `name: off` is a boolean, for kubectl as well.
+                Some(node) => {
+                    let message = format!(
+                        "a {kind}'s `metadata.name` is a string, and here stands {}",
+                        node.kind()
+                    );
+                    Diagnostic::new(Code::WrongType, source, node.span, message)
+                        .help("put it in quotes")
+                }
+            });
             return;
         };
         self.taken += 1;

@@ -211,3 +211,236 @@ impl ScopeOptions {
             })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn labels(value: &'static str) -> Vec<Label<'static>> {
+        match value {
+            "" => Vec::new(),
+            value => vec![(INJECT_LABEL.into(), value.into())],
+        }
+    }
+
+    #[test]
+    #[expect(clippy::too_many_lines, reason = "the table has that many rows")]
+    fn a_pod_is_left_alone_for_a_reason() {
+        use Exclusion::*;
+        use NamespaceMode::{OptIn, OptOut};
+        for (mode, ignore, namespace, its_label, pods_label, want, why) in [
+            (OptOut, false, "web", "", "", None, "nothing is said"),
+            (
+                OptOut,
+                false,
+                "web",
+                "enabled",
+                "",
+                None,
+                "as much as said yes",
+            ),
+            (
+                OptOut,
+                false,
+                "web",
+                "disabled",
+                "",
+                Some(NamespaceOptedOut),
+                "the namespace says no",
+            ),
+            (
+                OptOut,
+                false,
+                "web",
+                "Disabled",
+                "",
+                None,
+                "in these letters alone",
+            ),
+            (
+                OptOut,
+                false,
+                "web",
+                "",
+                "disabled",
+                Some(PodOptedOut),
+                "the Pod says no",
+            ),
+            (
+                OptOut,
+                false,
+                "web",
+                "",
+                "enabled",
+                None,
+                "the Pod says yes",
+            ),
+            (
+                OptOut,
+                false,
+                "web",
+                "disabled",
+                "enabled",
+                Some(NamespaceOptedOut),
+                "in vain",
+            ),
+            (
+                OptOut,
+                true,
+                "web",
+                "",
+                "disabled",
+                None,
+                "a Pod's no is ignored",
+            ),
+            (
+                OptOut,
+                true,
+                "web",
+                "disabled",
+                "",
+                Some(NamespaceOptedOut),
+                "a namespace's is not",
+            ),
+            (
+                OptIn,
+                false,
+                "web",
+                "",
+                "",
+                Some(NamespaceNotOptedIn),
+                "nothing is said",
+            ),
+            (
+                OptIn,
+                false,
+                "web",
+                "disabled",
+                "",
+                Some(NamespaceNotOptedIn),
+                "or no",
+            ),
+            (
+                OptIn,
+                false,
+                "web",
+                "",
+                "enabled",
+                Some(NamespaceNotOptedIn),
+                "or yes by the Pod alone",
+            ),
+            (
+                OptIn,
+                false,
+                "web",
+                "enabled",
+                "",
+                None,
+                "the namespace says yes",
+            ),
+            (
+                OptIn,
+                false,
+                "web",
+                "enabled",
+                "disabled",
+                Some(PodOptedOut),
+                "and the Pod no",
+            ),
+            (
+                OptIn,
+                true,
+                "web",
+                "enabled",
+                "disabled",
+                None,
+                "which is ignored",
+            ),
+            (
+                OptIn,
+                false,
+                "kube-system",
+                "enabled",
+                "",
+                Some(KubeSystem),
+                "always",
+            ),
+            (
+                OptOut,
+                false,
+                "pullpass-system",
+                "",
+                "",
+                Some(OwnNamespace),
+                "always",
+            ),
+            (
+                OptIn,
+                true,
+                "legacy",
+                "enabled",
+                "",
+                Some(ExcludedNamespace),
+                "by the administrator",
+            ),
+            (OptOut, false, "legacy-2", "", "", None, "a name is whole"),
+        ] {
+            let scope = ScopeOptions {
+                mode,
+                ignore_opt_out: ignore,
+                excluded: vec!["legacy".into()],
+                ..ScopeOptions::default()
+            };
+            let (its, pods) = (labels(its_label), labels(pods_label));
+            let got = scope.excludes(namespace, &its, &pods, false);
+            assert_eq!(
+                got, want,
+                "{mode:?} {namespace} {its_label:?} {pods_label:?}: {why}"
+            );
+            let mirror = scope.excludes(namespace, &its, &pods, true);
+            assert_eq!(mirror, Some(MirrorPod), "a mirror Pod is never touched");
+        }
+    }
+
+    #[test]
+    fn a_namespace_nobody_gave_has_its_names_label_alone() {
+        let mut namespaces = Namespaces::default();
+        namespaces.insert("web", vec![("team".into(), "build".into())]);
+        namespaces.insert("odd", vec![(NAME_LABEL.into(), "other".into())]);
+        for (name, key, want, why) in [
+            ("web", "team", Some("build"), "a label that was given"),
+            ("web", NAME_LABEL, Some("web"), "its name is added"),
+            ("odd", NAME_LABEL, Some("other"), "unless it was given"),
+            ("new", NAME_LABEL, Some("new"), "a namespace nobody gave"),
+            ("new", "team", None, "has no other label"),
+        ] {
+            assert_eq!(
+                label(&namespaces.labels(name), key),
+                want,
+                "{name} {key}: {why}"
+            );
+        }
+    }
+
+    #[test]
+    fn one_account_given_makes_its_namespaces_accounts_complete() {
+        let mut accounts = Accounts::default();
+        accounts.insert("web", "builder", Account::default());
+        for (namespace, name, want, why) in [
+            (
+                "web",
+                "builder",
+                AccountLookup::Known(&Account::default()),
+                "it was given",
+            ),
+            ("web", "default", AccountLookup::Missing, "another was"),
+            ("new", "default", AccountLookup::Assumed, "none was"),
+        ] {
+            assert_eq!(
+                accounts.get(namespace, name),
+                want,
+                "{namespace}/{name}: {why}"
+            );
+        }
+    }
+}

@@ -4,7 +4,7 @@
 //! response or a panic's own message, because any of these may quote what a Pod or Secret holds.
 
 use std::io::IsTerminal as _;
-use std::panic::PanicHookInfo;
+use std::panic::{Location, PanicHookInfo};
 
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::util::{SubscriberInitExt as _, TryInitError};
@@ -72,14 +72,12 @@ fn parse(filter: &str) -> Result<EnvFilter, TelemetryError> {
 
 /// Where, not what: a message such as "byte index 3 is not a char boundary" quotes the text.
 fn tell_panic(panic: &PanicHookInfo<'_>) {
-    match panic.location() {
-        Some(place) => tracing::error!(
-            file = place.file(),
-            line = place.line(),
-            "a panic, which is a bug in pullpass: please report it"
-        ),
-        None => tracing::error!("a panic, which is a bug in pullpass: please report it"),
-    }
+    let place = panic.location();
+    tracing::error!(
+        file = place.map(Location::file),
+        line = place.map(Location::line),
+        "a panic, which is a bug in pullpass: please report it"
+    );
 }
 
 #[cfg(test)]

@@ -25,7 +25,7 @@ const MAX_ALIASED_NODES: usize = 100_000;
 /// A value and where it stands.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Node<'t> {
-    /// Where it stands. A mapping's or list's span covers its first line only.
+    /// Where it stands; of a mapping or list the bracket, dash or key that it begins with.
     pub span: Span,
     /// What it is.
     pub value: Value<'t>,
@@ -61,7 +61,7 @@ pub struct Entry<'t> {
     pub value: Node<'t>,
 }
 
-impl<'t> Node<'t> {
+impl Node<'_> {
     /// The value of a key, when this is a mapping that has it; the last one when it is there twice.
     #[must_use]
     pub fn get(&self, key: &str) -> Option<&Self> {
@@ -169,7 +169,7 @@ impl Stop {
             code: Code::TooLarge,
             at: span.start,
             message: message.into(),
-            help: None,
+            help: Some("a policy needs far less: is this the right file?"),
         }
     }
 
@@ -242,8 +242,10 @@ impl<'t> Builder<'t> {
             emit_comments: false,
             flow_nesting_limit: MAX_DEPTH,
             block_nesting_limit: MAX_DEPTH,
-            // A JSON file may hold a long string where YAML would look for a key.
-            simple_key_max_lookahead: MAX_BYTES,
+            // What may be a key is kept until it is seen to be none: without a bound, a whole file
+            // of one line. The longest key of a Kubernetes object is a label's or annotation's, of
+            // 317 characters; YAML's own bound is this one.
+            simple_key_max_lookahead: 1024,
         };
         let (mut started, mut ended) = (0, 0);
         for event in Parser::new_from_str_with_options(text, options) {
@@ -286,13 +288,17 @@ impl<'t> Builder<'t> {
                 }
                 Event::SequenceEnd | Event::MappingEnd => match self.open.pop() {
                     Some(open) => {
+                        let mut span = open.span;
                         let value = match open.kind {
                             Kind::List => Value::List(self.items.drain(open.start..).collect()),
                             Kind::Map(_) => {
-                                Value::Map(merge(self.entries.drain(open.start..).collect()))
+                                let entries = self.entries.drain(open.start..).collect();
+                                Value::Map(merge(entries))
                             }
                         };
-                        let span = open.span;
+                        if span.start == span.end {
+                            span = beginning(text, span, &value);
+                        }
                         self.close(Node { span, value }, open.anchor)?
                     }
                     None => None,
@@ -411,7 +417,34 @@ fn broken(error: &granit_parser::ScanError) -> Stop {
         } else {
             message
         },
-        help: None,
+        help: Some(if deep {
+            "a policy needs less than twenty levels"
+        } else {
+            "look for a quote, a bracket or an indentation that is wrong here or just above"
+        }),
+    }
+}
+
+/// A collection in block style starts with nothing: it is shown by its first key or dash.
+fn beginning(text: &str, span: Span, value: &Value<'_>) -> Span {
+    if let Value::Map(entries) = value {
+        let end = entries.first().map(|entry| entry.span.end);
+        let end = end.filter(|end| *end > span.start).unwrap_or(span.end);
+        return Span { end, ..span };
+    }
+    let (before, behind) = text
+        .split_at_checked(span.start as usize)
+        .unwrap_or_default();
+    // One that is not indented is said to start behind its dash.
+    let before = before.trim_end();
+    let start = match (behind.starts_with('-'), before.strip_suffix('-')) {
+        (true, _) => span.start,
+        (false, Some(dash)) => offset(dash.len()),
+        (false, None) => return span,
+    };
+    Span {
+        start,
+        end: start + 1,
     }
 }
 
@@ -531,15 +564,17 @@ fn number(text: &str) -> Option<Number> {
             _ => {}
         }
     }
-    if digits.len() > 1 && digits.starts_with('0') && digits.bytes().all(|b| b.is_ascii_digit()) {
-        if let Some(octal) = radix(digits, 8) {
-            return Some(octal);
-        }
+    if digits.len() > 1
+        && digits.starts_with('0')
+        && digits.bytes().all(|b| b.is_ascii_digit())
+        && let Some(octal) = radix(digits, 8)
+    {
+        return Some(octal);
     }
-    if digits.bytes().all(|b| b.is_ascii_digit()) {
-        if let Some(decimal) = radix(digits, 10) {
-            return Some(decimal);
-        }
+    if digits.bytes().all(|b| b.is_ascii_digit())
+        && let Some(decimal) = radix(digits, 10)
+    {
+        return Some(decimal);
     }
     let float = digits
         .bytes()
@@ -597,13 +632,39 @@ mod tests {
     }
 
     #[test]
+    fn a_large_mapping_is_merged_in_time() {
+        let keys: Vec<String> = (0..20_000).map(|i| format!("k{i}: 1")).collect();
+        let keys = keys.join(", ");
+        let text = format!("a: {{<<: {{{keys}}}, {keys}}}\n");
+        assert_eq!(json_of(&text)["a"].as_object().unwrap().len(), 20_000);
+    }
+
+    #[test]
     fn json_reads_as_yaml_also_with_long_strings() {
         let long = "x".repeat(100_000);
-        let text = format!("{{\"a\": [\"{long}\", {{\"{long}\": 1}}], \"b\": \"t\\tn\\u0041\"}}");
+        let text = format!("{{\"a\": [\"{long}\", {{\"c\": 1}}], \"b\": \"t\\tn\\u0041\"}}");
         assert_eq!(
             json_of(&text),
             serde_json::from_str::<serde_json::Value>(&text).unwrap()
         );
+    }
+
+    #[test]
+    fn a_collection_is_shown_by_what_it_begins_with() {
+        for (text, want) in [
+            ("a:\n- x", "-"),
+            ("a:\n  - x", "-"),
+            ("a:\n  b: 1\n  c: 2", "b"),
+            ("a:\n  \"b c\": 1", "\"b c\""),
+            ("a: {b: 1}", "{"),
+            ("a: [1]", "["),
+            ("a:\n  -", "-"),
+        ] {
+            let source = Source::new("t", text);
+            let (documents, _) = read(&source);
+            let span = documents[0].root.get("a").map(|node| node.span);
+            assert_eq!(span.map(|span| span.of(text)), Some(want), "{text:?}");
+        }
     }
 
     #[test]
@@ -624,7 +685,7 @@ mod tests {
         let mut bomb = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
         for i in 1..12 {
             let line = vec![format!("*a{}", i - 1); 10].join(", ");
-            bomb += &format!("a{i}: &a{i} [{line}]\n");
+            bomb.extend([format!("a{i}: &a{i} [{line}]\n")]);
         }
         let long = format!(
             "a: &a \"\\t{}\"\nb: [{}]",
@@ -650,5 +711,26 @@ mod tests {
         }
         let huge = Source::new("t", " ".repeat(MAX_BYTES + 1));
         assert_eq!(read(&huge).1.unwrap().code, Code::TooLarge);
+    }
+
+    #[test]
+    fn a_large_merge_does_not_compare_every_key_with_every_other() {
+        let keys = |prefix: &str, n: usize| -> String {
+            (0..n)
+                .flat_map(|i| ["  ".into(), format!("{prefix}{i}: 1\n")])
+                .collect()
+        };
+        let text = format!(
+            "a: &a\n{}b:\n  <<: *a\n{}",
+            keys("x", 20_000),
+            keys("y", 50_000)
+        );
+        let source = Source::new("t", text);
+        let (documents, error) = read(&source);
+        assert!(error.is_none(), "{error:?}");
+        let Some(Value::Map(entries)) = documents[0].root.get("b").map(|b| &b.value) else {
+            panic!("a mapping")
+        };
+        assert_eq!(entries.len(), 70_000);
     }
 }

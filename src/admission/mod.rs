@@ -19,10 +19,12 @@ mod patch;
 mod update;
 
 pub mod response;
+mod validate;
 
 pub use admit::admit;
 pub use outcome::{AccountChange, Admission, Facts, ImageCounts, Operation, Outcome, Warning};
 pub use patch::RULES_ANNOTATION;
+pub use validate::validate;
 
 use line::{one_line, quoted};
 use response::Response;
@@ -173,7 +175,7 @@ fn finish(uid: &str, operation: Operation, namespace: &str, pod: &str, a: Admiss
     let warnings = response::bounded_warnings(&a.warnings);
     let body = Response {
         uid,
-        denial: a.denial.as_deref(),
+        denial: a.denial.as_deref().map(response::Denial::Forbidden),
         patch: &a.patch,
         warnings: &warnings,
         audit: &a.audit,

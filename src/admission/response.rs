@@ -33,10 +33,19 @@ pub(crate) fn bounded_warnings(warnings: &[Warning]) -> Vec<String> {
     lines
 }
 
+/// Why a request is refused.
+#[derive(Clone, Copy)]
+pub(crate) enum Denial<'r> {
+    /// The Pod may not be created: 403.
+    Forbidden(&'r str),
+    /// The object is wrong in itself: 422.
+    Invalid(&'r str),
+}
+
 /// What the response says.
 pub(crate) struct Response<'r> {
     pub uid: &'r str,
-    pub denial: Option<&'r str>,
+    pub denial: Option<Denial<'r>>,
     pub patch: &'r Patch,
     pub warnings: &'r [String],
     pub audit: &'r [(&'static str, String)],
@@ -71,9 +80,8 @@ impl Serialize for Response<'_> {
         let mut map = serializer.serialize_map(None)?;
         map.serialize_entry("uid", self.uid)?;
         map.serialize_entry("allowed", &self.denial.is_none())?;
-        if let Some(message) = self.denial {
-            // Without a code the API server answers 400 and no reason.
-            map.serialize_entry("status", &Status(message))?;
+        if let Some(denial) = self.denial {
+            map.serialize_entry("status", &denial)?;
         } else if !self.patch.is_empty() {
             let patch = serde_json::to_vec(self.patch).map_err(serde::ser::Error::custom)?;
             map.serialize_entry("patchType", "JSONPatch")?;
@@ -89,14 +97,17 @@ impl Serialize for Response<'_> {
     }
 }
 
-struct Status<'r>(&'r str);
-
-impl Serialize for Status<'_> {
+impl Serialize for Denial<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        // Without a code the API server answers 400 and no reason.
+        let (code, reason, message) = match self {
+            Self::Forbidden(message) => (403, "Forbidden", message),
+            Self::Invalid(message) => (422, "Invalid", message),
+        };
         let mut map = serializer.serialize_map(Some(3))?;
-        map.serialize_entry("code", &403)?;
-        map.serialize_entry("reason", "Forbidden")?;
-        map.serialize_entry("message", self.0)?;
+        map.serialize_entry("code", &code)?;
+        map.serialize_entry("reason", reason)?;
+        map.serialize_entry("message", message)?;
         map.end()
     }
 }

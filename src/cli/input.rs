@@ -84,6 +84,9 @@ pub struct Stamp {
     target: Option<PathBuf>,
     length: u64,
     modified: Option<SystemTime>,
+    /// Where there is one: its number and the time of its last change of any kind, which nobody can
+    /// set back as `cp -p` does the other one.
+    inode: Option<(u64, i64, i64)>,
 }
 
 /// The stamps of all files that the paths mean now. What cannot be looked at has an empty one.
@@ -99,11 +102,24 @@ pub fn stamp(paths: &[PathBuf]) -> Vec<Stamp> {
             Stamp {
                 target: fs::canonicalize(&path).ok(),
                 length: metadata.as_ref().map_or(0, fs::Metadata::len),
+                inode: metadata.as_ref().and_then(inode),
                 modified: metadata.and_then(|metadata| metadata.modified().ok()),
                 path,
             }
         })
         .collect()
+}
+
+#[cfg(unix)]
+#[expect(clippy::unnecessary_wraps, reason = "elsewhere there is none")]
+fn inode(metadata: &fs::Metadata) -> Option<(u64, i64, i64)> {
+    use std::os::unix::fs::MetadataExt as _;
+    Some((metadata.ino(), metadata.ctime(), metadata.ctime_nsec()))
+}
+
+#[cfg(not(unix))]
+fn inode(_: &fs::Metadata) -> Option<(u64, i64, i64)> {
+    None
 }
 
 fn is_stdin(path: &Path) -> bool {
@@ -280,5 +296,20 @@ mod tests {
             .text
             .unwrap();
         assert_eq!(source.text(), "a: 1", "a byte order mark is dropped");
+    }
+
+    #[test]
+    fn no_more_is_read_than_shows_that_it_is_too_much() {
+        struct Endless(usize);
+        impl Read for Endless {
+            fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+                self.0 += buffer.len();
+                assert!(self.0 <= MAX_BYTES + 1, "{} bytes were asked for", self.0);
+                buffer.fill(b' ');
+                Ok(buffer.len())
+            }
+        }
+        let finding = read_one("f", Endless(0)).unwrap().text.unwrap_err();
+        assert_eq!(finding.code, Code::TooLarge);
     }
 }

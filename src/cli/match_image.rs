@@ -11,7 +11,7 @@ use super::render::visible;
 use super::shared::{self, OfflineArgs, TableArgs};
 use crate::image::ImageRef;
 use crate::policy::decide::{
-    Considered, Counting, Decision, ImageUse, Label, PodFacts, Slot, Verdict, decide,
+    Considered, Counting, Decision, ImageDecision, ImageUse, Label, PodFacts, Slot, Verdict, decide,
 };
 use crate::snapshot::{Exclusion, Snapshot};
 
@@ -123,9 +123,12 @@ pub fn run(args: &Args, io: &mut Io) -> anyhow::Result<Exit> {
             serde_json::to_writer_pretty(&mut *out, &matched)?;
             writeln!(out)
         }
-        Format::Text => decisions
-            .iter()
-            .try_for_each(|d| draw(d, snapshot, excluded, out)),
+        Format::Text => decisions.iter().enumerate().try_for_each(|(i, decision)| {
+            if i > 0 {
+                writeln!(out)?;
+            }
+            draw(decision, snapshot, excluded, out)
+        }),
     })?;
     let unreadable = |d: &Decision<'_, '_>| d.images.iter().any(|image| image.parsed.is_err());
     Ok(if decisions.iter().any(unreadable) {
@@ -145,7 +148,7 @@ fn to_json<'m>(decision: &Decision<'_, 'm>, excluded: Option<Exclusion>) -> Matc
     let decided = parsed.is_some();
     let in_scope = excluded.is_none();
     let mut rules: Vec<MatchedRule> = Vec::new();
-    for won in image.into_iter().flat_map(|image| image.winners()) {
+    for won in image.into_iter().flat_map(ImageDecision::winners) {
         rules.push(matched_rule(won.rule, won.test.to_string()));
     }
     for rule in &decision.rules {
@@ -201,7 +204,7 @@ fn draw(
     let text = visible(image.image.text);
     let parsed = match image.parsed {
         Ok(parsed) => parsed,
-        Err(error) => return writeln!(out, "{text}\n  does not parse: {error}\n"),
+        Err(error) => return writeln!(out, "{text}\n  does not parse: {error}"),
     };
     writeln!(out, "{text}")?;
     writeln!(out, "  is         {parsed}")?;
@@ -212,7 +215,7 @@ fn draw(
         parsed.repository()
     )?;
     if let Some(exclusion) = excluded {
-        return writeln!(out, "  left alone {exclusion}\n");
+        return writeln!(out, "  left alone {exclusion}");
     }
     let mut considered: Vec<&Considered<'_>> = image.considered.iter().collect();
     considered.sort_by_key(|c| (c.verdict != Verdict::Won, std::cmp::Reverse(c.specificity)));
@@ -277,7 +280,7 @@ fn draw(
     if secrets.is_empty() && decision.account.is_none() && sources.is_empty() {
         writeln!(out, "  injects    nothing")?;
     }
-    writeln!(out)
+    Ok(())
 }
 
 fn why(verdict: Verdict) -> &'static str {

@@ -13,7 +13,7 @@ use similar::TextDiff;
 use super::output::{Io, Output, OutputParser};
 use super::shared::{self, OfflineArgs, TableArgs};
 use super::{Exit, input};
-use crate::diagnostic::Source;
+use crate::diagnostic::{Source, Span};
 use crate::manifest::{self, Found};
 use crate::snapshot::Snapshot;
 use crate::yaml;
@@ -68,15 +68,23 @@ enum Format {
     Review,
 }
 
-/// A document and what became of its Pods.
-struct Document<'i> {
+/// A text and its documents.
+struct Manifests<'i> {
     text: &'i str,
+    /// What stands before the first document: comments, directives, its `---`.
+    head: &'i str,
+    documents: Vec<Document>,
+}
+
+/// A document and what became of its Pods.
+struct Document {
+    span: Span,
     before: Value,
     after: Value,
     found: Vec<Found>,
 }
 
-impl Document<'_> {
+impl Document {
     fn changes(&self) -> bool {
         self.found.iter().any(Found::changes)
     }
@@ -88,10 +96,11 @@ pub fn run(args: &Args, io: &mut Io) -> anyhow::Result<Exit> {
         return Ok(Exit::Unusable);
     };
     let sources = input::read_all(&args.filename)?;
-    let mut documents = Vec::new();
+    let mut manifests = Vec::new();
     for source in &sources {
-        documents.extend(read(source, &args.offline.namespace, &loaded.snapshot)?);
+        manifests.push(read(source, &args.offline.namespace, &loaded.snapshot)?);
     }
+    let documents: Vec<&Document> = manifests.iter().flat_map(|m| &m.documents).collect();
     if documents.is_empty() {
         anyhow::bail!("there is no document in the input");
     }
@@ -106,21 +115,21 @@ pub fn run(args: &Args, io: &mut Io) -> anyhow::Result<Exit> {
         Vec::new()
     };
     io.write(formats, Format::Yaml, |format, colored, out| match format {
-        Format::Yaml => write_all(out, documents.iter().map(yaml_of)),
+        Format::Yaml => out.write_all(yaml(&manifests)?.as_bytes()),
         Format::Json => write_json(&documents, out),
         Format::Patch => write_all(
             out,
             documents
                 .iter()
                 .filter(|d| !d.found.is_empty())
-                .map(patch_of),
+                .map(|document| patch_of(document)),
         ),
         Format::Diff => documents
             .iter()
             .try_for_each(|document| diff(document, colored, out)),
         Format::Review => write_all(out, answers.iter().map(|review| Ok(pretty(review)))),
     })?;
-    let changed = documents.iter().any(Document::changes);
+    let changed = documents.iter().any(|document| document.changes());
     Ok(if refused || (args.exit_code && changed) {
         Exit::Findings
     } else {
@@ -132,32 +141,57 @@ fn read<'i>(
     source: &'i Arc<Source>,
     namespace: &str,
     snapshot: &Snapshot,
-) -> anyhow::Result<Vec<Document<'i>>> {
-    let (documents, broken) = yaml::read(source);
-    if let Some(broken) = broken {
-        anyhow::bail!("{broken}");
-    }
-    let mut read = Vec::new();
-    for document in documents {
-        let before = document.root.to_json();
-        let text = document.span.of(source.text());
+) -> anyhow::Result<Manifests<'i>> {
+    let text = source.text();
+    let mut documents = Vec::new();
+    let mut head = "";
+    let mut read = |span: Span, before: Value| {
         if before.is_null() {
-            continue;
+            return;
         }
         let found = manifest::examine(&before, namespace, snapshot);
         let after = manifest::apply(&before, &found);
-        read.push(Document {
-            text,
+        documents.push(Document {
+            span,
             before,
             after,
             found,
         });
+    };
+    if let Some(value) = json_of(text) {
+        read(whole(text), value);
+    } else {
+        let (parsed, broken) = yaml::read(source);
+        if let Some(broken) = broken {
+            anyhow::bail!("{broken}");
+        }
+        let end = parsed.first().map_or(0, |first| first.span.start);
+        head = Span { start: 0, end }.of(text);
+        for document in parsed {
+            read(document.span, document.root.to_json());
+        }
     }
-    Ok(read)
+    Ok(Manifests {
+        text,
+        head,
+        documents,
+    })
+}
+
+/// A text of JSON may hold characters that YAML forbids, such as DEL.
+fn json_of(text: &str) -> Option<Value> {
+    let looks = text.trim_start().starts_with('{');
+    looks.then(|| serde_json::from_str(text).ok()).flatten()
+}
+
+fn whole(text: &str) -> Span {
+    // Texts are at most 16 MiB long.
+    let end = u32::try_from(text.len()).unwrap_or(u32::MAX);
+    Span { start: 0, end }
 }
 
 /// Tells warnings and refusals; whether any Pod is refused.
-fn report(documents: &[Document<'_>], io: &mut Io) -> bool {
+fn report(documents: &[&Document], io: &mut Io) -> bool {
     let mut refused = false;
     for found in documents.iter().flat_map(|document| &document.found) {
         match &found.admission {
@@ -202,7 +236,7 @@ fn report(documents: &[Document<'_>], io: &mut Io) -> bool {
         .filter(|found| found.changes())
         .count();
     io.say(&format!(
-        "note: {pods} Pods and templates, {changed} changed; {foreign} other documents passed through"
+        "note: {changed} of {pods} Pods and templates changed; {foreign} other documents passed through"
     ));
     refused
 }
@@ -216,26 +250,72 @@ fn write_all(
         if i > 0 {
             writeln!(out, "---")?;
         }
-        let text = text?;
-        out.write_all(text.trim_start_matches('\n').as_bytes())?;
-        if !text.ends_with('\n') {
-            writeln!(out)?;
-        }
+        writeln!(out, "{}", text?)?;
     }
     Ok(())
 }
 
-fn yaml_of(document: &Document<'_>) -> io::Result<String> {
-    if document.changes() {
-        to_yaml(&document.after)
-    } else {
-        Ok(document.text.to_owned())
+/// The texts one behind the other, every byte as it is but for the documents that change.
+fn yaml(manifests: &[Manifests<'_>]) -> io::Result<String> {
+    let mut all = String::new();
+    for Manifests {
+        text,
+        head,
+        documents,
+    } in manifests
+    {
+        if !all.is_empty() {
+            end_line(&mut all);
+            if !head.lines().any(|line| line.starts_with("---")) {
+                all.push_str("---\n");
+            }
+        }
+        let mut done = 0;
+        for document in documents.iter().filter(|document| document.changes()) {
+            let Span { start, end } = document.span;
+            all.push_str(
+                Span {
+                    start: done,
+                    end: start,
+                }
+                .of(text),
+            );
+            for line in introduction(document.span.of(text)) {
+                all.push_str(line);
+            }
+            if !all.is_empty() {
+                end_line(&mut all);
+            }
+            all.push_str(&to_yaml(&document.after)?);
+            end_line(&mut all);
+            done = end;
+        }
+        let rest = Span {
+            start: done,
+            ..whole(text)
+        };
+        all.push_str(rest.of(text));
+    }
+    Ok(all)
+}
+
+fn end_line(text: &mut String) {
+    if !text.ends_with('\n') {
+        text.push('\n');
     }
 }
 
+/// Comments in front of a document's content, such as Helm's `# Source: …`, survive its change.
+fn introduction(text: &str) -> impl Iterator<Item = &str> {
+    text.split_inclusive('\n').take_while(|line| {
+        let line = line.trim();
+        line.is_empty() || line.starts_with('#')
+    })
+}
+
 fn to_yaml(value: &Value) -> io::Result<String> {
-    // As `kubectl` prints: no folded strings, which a diff could not be read in.
-    let options = serde_saphyr::ser_options! { prefer_block_scalars: false };
+    // As `kubectl` prints: lines as lines, and long ones not folded, which no diff could be read in.
+    let options = serde_saphyr::ser_options! { folded_wrap_chars: usize::MAX };
     serde_saphyr::to_string_with_options(value, options).map_err(io::Error::other)
 }
 
@@ -243,7 +323,7 @@ fn pretty(value: &Value) -> String {
     format!("{value:#}")
 }
 
-fn write_json(documents: &[Document<'_>], out: &mut dyn Write) -> io::Result<()> {
+fn write_json(documents: &[&Document], out: &mut dyn Write) -> io::Result<()> {
     let whole = match documents {
         [one] => one.after.clone(),
         several => {
@@ -254,7 +334,7 @@ fn write_json(documents: &[Document<'_>], out: &mut dyn Write) -> io::Result<()>
     writeln!(out, "{}", pretty(&whole))
 }
 
-fn patch_of(document: &Document<'_>) -> io::Result<String> {
+fn patch_of(document: &Document) -> io::Result<String> {
     let operations: Vec<_> = document
         .found
         .iter()
@@ -263,7 +343,7 @@ fn patch_of(document: &Document<'_>) -> io::Result<String> {
     Ok(serde_json::to_string_pretty(&operations)?)
 }
 
-fn diff(document: &Document<'_>, colored: bool, out: &mut dyn Write) -> io::Result<()> {
+fn diff(document: &Document, colored: bool, out: &mut dyn Write) -> io::Result<()> {
     if !document.changes() {
         return Ok(());
     }
@@ -294,7 +374,7 @@ fn diff(document: &Document<'_>, colored: bool, out: &mut dyn Write) -> io::Resu
 
 /// The webhook's answers. A Pod that comes without a review gets one made for it.
 fn reviews(
-    documents: &[Document<'_>],
+    documents: &[&Document],
     namespace: &str,
     snapshot: &Snapshot,
 ) -> anyhow::Result<Vec<Value>> {

@@ -91,23 +91,26 @@ impl Io {
         let outputs = if outputs.is_empty() { &usual } else { outputs };
         for Output { format, file } in outputs {
             let colored = self.styled(file.is_none());
+            let mut put = |to: &mut dyn Write| {
+                draw(*format, colored, to)?;
+                to.flush()
+            };
             if let Some(path) = file {
                 let name = path.display();
                 let file = File::create(path);
                 let file = file.with_context(|| format!("cannot write `{name}`"))?;
-                let mut file = BufWriter::new(file);
-                let drawn = draw(*format, colored, &mut file).and_then(|()| file.flush());
-                drawn.with_context(|| format!("cannot write `{name}`"))?;
+                put(&mut BufWriter::new(file)).with_context(|| format!("cannot write `{name}`"))?;
             } else {
-                let choice = match colored {
-                    true => anstream::ColorChoice::Always,
-                    false => anstream::ColorChoice::Never,
-                };
-                // The stream translates colours for consoles that know no escape sequences.
-                let stdout = anstream::AutoStream::new(io::stdout().lock(), choice);
-                let mut stdout = BufWriter::new(stdout);
-                draw(*format, colored, &mut stdout)?;
-                stdout.flush()?;
+                // The stream translates colours for consoles that know no escape sequences. What
+                // is not coloured goes out as it is: the stream would cut from a manifest what
+                // looks like a colour there.
+                let stdout = io::stdout().lock();
+                if colored {
+                    let stdout = anstream::AutoStream::new(stdout, anstream::ColorChoice::Always);
+                    put(&mut BufWriter::new(stdout))?;
+                } else {
+                    put(&mut BufWriter::new(stdout))?;
+                }
             }
         }
         Ok(())

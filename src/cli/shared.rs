@@ -160,13 +160,20 @@ pub fn load(args: &TableArgs, namespace: &str, io: &mut Io) -> anyhow::Result<Op
         io.say("error: the policies have errors");
         return Ok(None);
     }
+    if loaded.foreign > 0 {
+        io.say(&format!("skipped {}", others(loaded.foreign)));
+    }
     if loaded.policies == 0 {
-        anyhow::bail!(
-            "there is no RegistryPolicy in the input ({} other documents)",
-            loaded.foreign
-        );
+        anyhow::bail!("nothing to examine: no RegistryPolicy in the input");
     }
     Ok(Some(loaded))
+}
+
+/// `3 documents of other kinds`.
+#[must_use]
+pub fn others(n: usize) -> String {
+    let s = if n == 1 { "" } else { "s" };
+    format!("{n} document{s} of other kinds")
 }
 
 /// Draws findings on standard error, for commands whose result is something else.

@@ -1,24 +1,28 @@
 //! `pullpass test`: runs the cases of PolicyTests against the policies that they name.
+//!
+//! It reads everything that the tests name before it runs any, so that every mistake is told at once.
 
-use std::io::{self, Write};
+mod report;
+
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use clap::ValueEnum;
-use serde::Serialize;
 use serde_json::{Value, json};
 
+use super::input::InputError;
 use super::output::{Io, Output, OutputParser};
-use super::render::visible;
 use super::shared::{self, OfflineArgs, ScopeArgs};
 use super::{Exit, input};
 use crate::admission::Admission;
-use crate::diagnostic::{Place, any_error};
-use crate::load::{Loaded, load};
+use crate::diagnostic::{Code, Diagnostic, Place, Severity, Source, Span, any_error};
+use crate::load::{LoadOptions, Loaded, load};
 use crate::manifest;
 use crate::policy::case::{self, Case, Expect, PolicyTest, Subject};
 use crate::policy::document::Spanned;
 use crate::snapshot::{AccountLookup, Snapshot};
+use report::{CaseReport, Difference, Report, TestReport, draw, junit};
 
 /// Run the cases that PolicyTests declare.
 #[derive(Debug, clap::Args)]
@@ -54,68 +58,54 @@ enum Format {
     Junit,
 }
 
-/// The whole report in `-o json`. Fields are only ever added.
-#[derive(Debug, Serialize)]
-struct Report {
-    passed: usize,
-    failed: usize,
-    tests: Vec<TestReport>,
-}
-
-#[derive(Debug, Serialize)]
-struct TestReport {
-    file: String,
-    name: String,
-    cases: Vec<CaseReport>,
-}
-
-#[derive(Debug, Serialize)]
-struct CaseReport {
-    name: String,
-    line: usize,
-    passed: bool,
-    differences: Vec<Difference>,
-}
-
-#[derive(Debug, Serialize)]
-struct Difference {
-    field: &'static str,
-    expected: Value,
-    got: Value,
-}
-
 /// Runs every case.
 pub fn run(args: &Args, io: &mut Io) -> anyhow::Result<Exit> {
     let sources = input::read_all(&args.paths)?;
     let mut tests: Vec<PolicyTest> = Vec::new();
     let mut foreign = 0;
-    let mut diagnostics = Vec::new();
+    let mut findings = Vec::new();
     for source in &sources {
         let (mut read, others, mut found) = case::read(source);
         tests.append(&mut read);
         foreign += others;
-        diagnostics.append(&mut found);
+        findings.append(&mut found);
     }
-    shared::show(&diagnostics, io)?;
-    if any_error(&diagnostics) {
-        bail!("the tests have errors");
+    if foreign > 0 {
+        io.say(&format!("skipped {}", shared::others(foreign)));
+    }
+    let objects = input::read_all(&args.scope.objects)?;
+    let options = shared::load_options(&args.scope, &args.offline.namespace);
+    let mut ready = Vec::new();
+    for test in &tests {
+        ready.extend(Ready::of(test, &objects, &options, &mut findings));
+    }
+    // Two tests of one policy find the same in it.
+    let mut told: Vec<Diagnostic> = Vec::new();
+    for finding in findings {
+        if finding.severity() == Severity::Error && !told.contains(&finding) {
+            told.push(finding);
+        }
+    }
+    shared::show(&told, io)?;
+    if !told.is_empty() {
+        bail!("the tests, or what they name, have errors");
     }
     if tests.is_empty() {
-        bail!("there is no PolicyTest in the input ({foreign} other documents)");
+        bail!("nothing to examine: no PolicyTest in the input");
     }
     let mut report = Report {
         passed: 0,
         failed: 0,
         tests: Vec::new(),
     };
-    for test in &tests {
-        let Some(loaded) = load_for(test, args, io)? else {
-            return Ok(Exit::Unusable);
-        };
-        let done = run_test(test, loaded, args)?;
+    for test in ready {
+        let done = test.run(&args.offline.namespace)?;
         report.passed += done.cases.iter().filter(|case| case.passed).count();
         report.failed += done.cases.iter().filter(|case| !case.passed).count();
         report.tests.push(done);
+    }
+    if report.passed + report.failed == 0 {
+        bail!("nothing to examine: no case in the tests");
     }
     io.write(&args.output, Format::Text, |format, _, out| match format {
         Format::Text => draw(&report, out),
@@ -132,84 +122,115 @@ pub fn run(args: &Args, io: &mut Io) -> anyhow::Result<Exit> {
     })
 }
 
-/// The policies and objects of a test; nothing when they have errors, which are told.
-fn load_for(test: &PolicyTest, args: &Args, io: &mut Io) -> anyhow::Result<Option<Loaded>> {
-    let base = base_of(test);
-    let read = |paths: &[Spanned<String>]| -> anyhow::Result<Vec<_>> {
-        let mut sources = Vec::new();
-        for path in paths {
-            let place = Place {
-                source: test.source.clone(),
-                span: path.span,
-            };
-            let file = base.join(&path.value);
-            let texts = input::read_all(&[file]);
-            sources.extend(texts.with_context(|| format!("error[PP140] {place}"))?);
-        }
-        Ok(sources)
-    };
-    let policies = read(&test.policies)?;
-    let mut objects = read(&test.objects)?;
-    objects.extend(input::read_all(&args.scope.objects)?);
-    let options = shared::load_options(&args.scope, &args.offline.namespace);
-    let loaded = load(&policies, &objects, &options);
-    if loaded.has_error() {
-        shared::show(&loaded.diagnostics, io)?;
-        io.say(&format!(
-            "error: the policies of `{}` have errors",
-            test.name
-        ));
-        return Ok(None);
-    }
-    if loaded.policies == 0 {
-        bail!(
-            "the test `{}` names files without a RegistryPolicy",
-            test.name
-        );
-    }
-    Ok(Some(loaded))
+/// A test with everything that it names.
+struct Ready<'t> {
+    test: &'t PolicyTest,
+    snapshot: Snapshot,
+    cases: Vec<(&'t Case, GivenPod)>,
 }
 
-fn base_of(test: &PolicyTest) -> &Path {
-    Path::new(test.source.name())
-        .parent()
-        .unwrap_or(Path::new(""))
+/// The Pod of a case, and the namespace that it names itself.
+struct GivenPod {
+    pod: Value,
+    namespace: Option<String>,
 }
 
-fn run_test(test: &PolicyTest, loaded: Loaded, args: &Args) -> anyhow::Result<TestReport> {
-    let mut snapshot = loaded.snapshot;
-    let namespaces = snapshot.namespaces.clone();
-    let mut cases = Vec::new();
-    for case in &test.cases {
-        // What one case says of its namespace is nothing to the next.
-        snapshot.namespaces = namespaces.clone();
-        let place = Place {
-            source: test.source.clone(),
-            span: case.name.span,
+impl<'t> Ready<'t> {
+    /// Reads what the test names; nothing when something of it cannot be used, which is told.
+    fn of(
+        test: &'t PolicyTest,
+        more_objects: &[Arc<Source>],
+        options: &LoadOptions,
+        findings: &mut Vec<Diagnostic>,
+    ) -> Option<Self> {
+        let before = findings.len();
+        let mut read = |paths: &[Spanned<String>]| -> Vec<Arc<Source>> {
+            let texts = paths.iter().map(|path| texts(test, path));
+            let (texts, errors): (Vec<_>, Vec<_>) = texts.partition(Result::is_ok);
+            findings.extend(errors.into_iter().filter_map(Result::err));
+            texts.into_iter().flatten().flatten().collect()
         };
-        let differences = run_case(case, base_of(test), &mut snapshot, &args.offline.namespace)
-            .with_context(|| format!("{place}"))?;
-        cases.push(CaseReport {
-            name: case.name.value.clone(),
-            line: place.start().line,
-            passed: differences.is_empty(),
-            differences,
-        });
+        let policies = read(&test.policies);
+        let mut objects = read(&test.objects);
+        let complete = findings.len() == before;
+        objects.extend_from_slice(more_objects);
+        let Loaded {
+            snapshot,
+            policies,
+            diagnostics,
+            rejected,
+            ..
+        } = load(&policies, &objects, options);
+        findings.extend(diagnostics);
+        if let (0, 0, true, Some(path)) = (policies, rejected, complete, test.policies.first()) {
+            findings.push(
+                unusable(test, path.span, "there is no RegistryPolicy in these files")
+                    .help("name the files that hold the policies to be tested"),
+            );
+        }
+        let mut cases = Vec::new();
+        for case in &test.cases {
+            match given_pod(test, case) {
+                Ok(pod) => cases.push((case, pod)),
+                Err(finding) => findings.push(finding),
+            }
+        }
+        let new = findings.get(before..).unwrap_or_default();
+        (!any_error(new)).then_some(Self {
+            test,
+            snapshot,
+            cases,
+        })
     }
-    Ok(TestReport {
-        file: test.source.name().to_owned(),
-        name: test.name.clone(),
-        cases,
+
+    fn run(mut self, namespace: &str) -> anyhow::Result<TestReport> {
+        let namespaces = self.snapshot.namespaces.clone();
+        let mut cases = Vec::new();
+        for (case, pod) in self.cases {
+            // What one case says of its namespace is nothing to the next.
+            self.snapshot.namespaces = namespaces.clone();
+            let place = Place {
+                source: Arc::clone(&self.test.source),
+                span: case.name.span,
+            };
+            let differences = run_case(case, pod, &mut self.snapshot, namespace)
+                .with_context(|| format!("{place}: `{}`", case.name.value))?;
+            cases.push(CaseReport {
+                name: case.name.value.clone(),
+                line: place.start().line,
+                passed: differences.is_empty(),
+                differences,
+            });
+        }
+        Ok(TestReport {
+            file: self.test.source.name().to_owned(),
+            name: self.test.name.clone(),
+            cases,
+        })
+    }
+}
+
+/// The texts of a path that a test names.
+fn texts(test: &PolicyTest, path: &Spanned<String>) -> Result<Vec<Arc<Source>>, Diagnostic> {
+    let base = Path::new(test.source.name()).parent();
+    let file = base.unwrap_or(Path::new("")).join(&path.value);
+    if path.value == "-" {
+        let message = "`-` is no file beside the test";
+        return Err(unusable(test, path.span, message).help("write the path of a file"));
+    }
+    input::read_all(&[file]).map_err(|error| match error {
+        InputError::Refused(finding) => *finding,
+        other => unusable(test, path.span, other.to_string())
+            .help("paths are relative to the test's own file"),
     })
 }
 
-fn run_case(
-    case: &Case,
-    base: &Path,
-    snapshot: &mut Snapshot,
-    namespace: &str,
-) -> anyhow::Result<Vec<Difference>> {
-    let (pod, own_namespace) = match &case.subject {
+fn unusable(test: &PolicyTest, span: Span, message: impl Into<String>) -> Diagnostic {
+    Diagnostic::new(Code::TestFile, &test.source, span, message)
+}
+
+fn given_pod(test: &PolicyTest, case: &Case) -> Result<GivenPod, Diagnostic> {
+    match &case.subject {
         Subject::Pod {
             labels,
             images,
@@ -229,53 +250,61 @@ fn run_case(
             if let Some(account) = service_account_name {
                 set(&mut pod, "serviceAccountName", account.as_str().into());
             }
-            (pod, None)
+            Ok(GivenPod {
+                pod,
+                namespace: None,
+            })
         }
-        Subject::File(path) => pod_of_file(&base.join(&path.value))?,
-    };
-    let given = case
-        .namespace
-        .as_ref()
-        .map(|namespace| namespace.name.clone());
-    let namespace = given
-        .or(own_namespace)
-        .unwrap_or_else(|| namespace.to_owned());
-    if let Some(labels) = case
-        .namespace
-        .as_ref()
-        .and_then(|namespace| namespace.labels.clone())
-    {
-        snapshot.namespaces.insert(&namespace, labels);
+        Subject::File(path) => pod_of_file(test, path),
     }
-    let pod = as_the_api_server_sends(pod, &namespace, snapshot);
-    let admission = manifest::admit_value(&pod, &namespace, snapshot)
-        .map_err(|error| anyhow::anyhow!(error))?;
-    let mut after = pod;
-    json_patch::patch(&mut after, &admission.patch).context("the patch does not apply")?;
-    Ok(compare(&case.expect, &admission, &after))
 }
 
 /// The one Pod, or Pod template, of a file, and its namespace.
-fn pod_of_file(path: &Path) -> anyhow::Result<(Value, Option<String>)> {
+fn pod_of_file(test: &PolicyTest, path: &Spanned<String>) -> Result<GivenPod, Diagnostic> {
     let mut found = Vec::new();
-    for source in input::read_all(&[path.to_owned()])? {
+    for source in texts(test, path)? {
         let (documents, broken) = crate::yaml::read(&source);
         if let Some(broken) = broken {
-            bail!("{broken}");
+            return Err(broken);
         }
         for document in documents {
             let document = document.root.to_json();
             let pods = manifest::pods(&document).into_iter();
-            found.extend(pods.map(|p| (p.pod.clone(), p.namespace.map(ToOwned::to_owned))));
+            found.extend(pods.map(|p| GivenPod {
+                pod: p.pod.clone(),
+                namespace: p.namespace.map(ToOwned::to_owned),
+            }));
         }
     }
-    match found.len() {
-        1 => found.pop().context("no Pod"),
-        count => bail!(
-            "`{}` holds {count} Pods or templates; a case needs one",
-            path.display()
-        ),
+    let count = found.len();
+    found.pop().filter(|_| count == 1).ok_or_else(|| {
+        let held = if count == 0 { "no" } else { "more than one" };
+        let message = format!("`{}` holds {held} Pod or template", path.value);
+        unusable(test, path.span, message)
+            .help("a case is about one Pod: give it a file of its own")
+    })
+}
+
+fn run_case(
+    case: &Case,
+    given: GivenPod,
+    snapshot: &mut Snapshot,
+    namespace: &str,
+) -> anyhow::Result<Vec<Difference>> {
+    let said = case.namespace.as_ref();
+    let namespace = said
+        .map(|namespace| namespace.name.clone())
+        .or(given.namespace)
+        .unwrap_or_else(|| namespace.to_owned());
+    if let Some(labels) = said.and_then(|namespace| namespace.labels.clone()) {
+        snapshot.namespaces.insert(&namespace, labels);
     }
+    let pod = as_the_api_server_sends(given.pod, &namespace, snapshot);
+    let admission = manifest::admit_value(&pod, &namespace, snapshot)
+        .map_err(|error| anyhow::anyhow!("it cannot be read as a Pod: {error}"))?;
+    let mut after = pod;
+    json_patch::patch(&mut after, &admission.patch).context("the patch does not apply")?;
+    Ok(compare(&case.expect, &admission, &after))
 }
 
 /// What the API server's own plugin does before the webhook sees a Pod.
@@ -405,68 +434,4 @@ fn env_from(pod: &Value) -> Vec<&str> {
         }
     }
     found
-}
-
-fn draw(report: &Report, out: &mut dyn Write) -> io::Result<()> {
-    for test in &report.tests {
-        writeln!(out, "{} ({})", visible(&test.name), visible(&test.file))?;
-        for case in &test.cases {
-            let verdict = if case.passed { "ok    " } else { "FAILED" };
-            writeln!(out, "  {verdict} {}", visible(&case.name))?;
-            for difference in &case.differences {
-                writeln!(out, "           {}", difference.field)?;
-                writeln!(out, "             expected {}", difference.expected)?;
-                writeln!(out, "             got      {}", difference.got)?;
-            }
-        }
-    }
-    writeln!(out, "{} passed, {} failed", report.passed, report.failed)
-}
-
-fn junit(report: &Report, out: &mut dyn Write) -> io::Result<()> {
-    let escape = super::render::junit::escape;
-    writeln!(out, r#"<?xml version="1.0" encoding="UTF-8"?>"#)?;
-    let total = report.passed + report.failed;
-    writeln!(
-        out,
-        r#"<testsuites name="pullpass test" tests="{total}" failures="{}">"#,
-        report.failed
-    )?;
-    for test in &report.tests {
-        let failed = test.cases.iter().filter(|case| !case.passed).count();
-        writeln!(
-            out,
-            r#"  <testsuite name="{}" file="{}" tests="{}" failures="{failed}">"#,
-            escape(&test.name),
-            escape(&test.file),
-            test.cases.len()
-        )?;
-        for case in &test.cases {
-            let name = escape(&case.name);
-            let class = escape(&test.name);
-            write!(
-                out,
-                r#"    <testcase classname="{class}" name="{name}" line="{}""#,
-                case.line
-            )?;
-            if case.passed {
-                writeln!(out, "/>")?;
-                continue;
-            }
-            let differences = case.differences.iter().map(|difference| {
-                format!(
-                    "{}: expected {}, got {}",
-                    difference.field, difference.expected, difference.got
-                )
-            });
-            let text = differences.collect::<Vec<_>>().join("\n");
-            writeln!(
-                out,
-                r#"><failure message="the Pod comes out otherwise">{}</failure></testcase>"#,
-                escape(&text)
-            )?;
-        }
-        writeln!(out, "  </testsuite>")?;
-    }
-    writeln!(out, "</testsuites>")
 }

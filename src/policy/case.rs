@@ -298,7 +298,8 @@ fn expect(node: &Node<'_>, found: Found<'_, '_>) -> Option<Expect> {
         held,
         warnings,
     };
-    if expect == Expect::default() {
+    // With a mistake in it, it is not empty: that one was told.
+    if matches!(&node.value, Value::Map(entries) if entries.is_empty()) {
         let help = "add what is to come of the Pod, as `imagePullSecrets: […]`";
         return found.add_with_help(Code::EmptyField, node.span, "`expect` is empty", help);
     }

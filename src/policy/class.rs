@@ -8,42 +8,45 @@ use std::fmt;
 use super::pattern::{Candidate, HostKind, Specificity, path_specificity};
 use crate::hosts::{azure, docker_hub, ecr, ecr_public, ghcr, google, quay};
 
+/// What a parameter names; any when absent.
+type Values = Option<Box<[Box<str>]>>;
+
 /// A registry class with its parameters. A parameter left out (`None`) means any.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Class {
     /// Amazon ECR private registries.
     Ecr {
         /// Twelve-digit account ids.
-        account_ids: Option<Box<[Box<str>]>>,
+        account_ids: Values,
         /// Regions, as `us-east-1`.
-        regions: Option<Box<[Box<str>]>>,
+        regions: Values,
     },
     /// Amazon ECR Public.
     EcrPublic,
     /// Google Container Registry and Artifact Registry.
     Gcp {
         /// The projects' places in an image path: `acme`, `example.com/acme`.
-        projects: Option<Box<[Box<str>]>>,
+        projects: Values,
     },
     /// Azure Container Registry.
     Acr {
         /// Registry names.
-        registries: Option<Box<[Box<str>]>>,
+        registries: Values,
     },
     /// Docker Hub.
     DockerHub {
         /// Organizations or users.
-        organizations: Option<Box<[Box<str>]>>,
+        organizations: Values,
     },
     /// GitHub Container Registry.
     Ghcr {
         /// Owners: users or organizations.
-        owners: Option<Box<[Box<str>]>>,
+        owners: Values,
     },
     /// Quay.io.
     Quay {
         /// Organizations.
-        organizations: Option<Box<[Box<str>]>>,
+        organizations: Values,
     },
 }
 
@@ -153,18 +156,18 @@ impl Class {
         match self {
             Self::Ecr { account_ids, .. } => {
                 each(account_ids.as_deref(), |account| {
-                    visit(Anchor::Ecr(account))
+                    visit(Anchor::Ecr(account));
                 });
             }
             Self::EcrPublic => visit(Anchor::EcrPublic),
             Self::Acr { registries } => {
                 each(registries.as_deref(), |registry| {
-                    visit(Anchor::Azure(registry))
+                    visit(Anchor::Azure(registry));
                 });
             }
             Self::Gcp { projects } => {
                 each(projects.as_deref(), |path| {
-                    visit(Anchor::Google(path.unwrap_or_default()))
+                    visit(Anchor::Google(path.unwrap_or_default()));
                 });
             }
             Self::DockerHub {
@@ -201,7 +204,7 @@ fn longest_prefix<'a>(paths: &'a [Box<str>], image: &str) -> Option<&'a str> {
 impl fmt::Display for Class {
     /// As in a policy, on one line: `ecr: {accountIds: ["123456789012"], regions: [us-east-1]}`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (name, parameters): (&str, &[(&str, &Option<Box<[Box<str>]>>)]) = match self {
+        let (name, parameters): (&str, &[(&str, &Values)]) = match self {
             Self::Ecr {
                 account_ids,
                 regions,
@@ -230,5 +233,303 @@ impl fmt::Display for Class {
             write!(f, "]")?;
         }
         write!(f, "}}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::image::ImageRef;
+
+    #[expect(clippy::unnecessary_wraps, reason = "a parameter that is given")]
+    fn values(values: &[&str]) -> Values {
+        Some(values.iter().map(|value| (*value).into()).collect())
+    }
+
+    fn key(class: &Class, image: &str) -> Option<Specificity> {
+        let image = ImageRef::parse(image).unwrap_or_else(|error| panic!("{image}: {error}"));
+        class.specificity(&Candidate::new(&image))
+    }
+
+    fn check(class: &Class, rows: &[(&str, bool, &str)]) {
+        for (image, want, why) in rows {
+            assert_eq!(
+                key(class, image).is_some(),
+                *want,
+                "{class} on {image}: {why}"
+            );
+        }
+    }
+
+    #[test]
+    fn ecr_is_told_by_account_and_region() {
+        let any = Class::Ecr {
+            account_ids: None,
+            regions: None,
+        };
+        check(
+            &any,
+            &[
+                (
+                    "123456789012.dkr.ecr.us-east-1.amazonaws.com/a",
+                    true,
+                    "the common host",
+                ),
+                (
+                    "123456789012.DKR.ecr.us-east-1.amazonaws.com/a",
+                    true,
+                    "in any case",
+                ),
+                (
+                    "123456789012.dkr.ecr-fips.us-gov-west-1.amazonaws.com/a",
+                    true,
+                    "FIPS",
+                ),
+                (
+                    "123456789012.dkr-ecr.us-east-1.on.aws/a",
+                    true,
+                    "dual-stack",
+                ),
+                (
+                    "123456789012.dkr.ecr.cn-north-1.amazonaws.com.cn/a",
+                    true,
+                    "China",
+                ),
+                (
+                    "123456789012.dkr.ecr.us-east-1.amazonaws.com:443/a",
+                    false,
+                    "a port is none",
+                ),
+                (
+                    "123456789012.dkr.ecr.us-east-1.amazonaws.com.evil.example/a",
+                    false,
+                    "longer",
+                ),
+                (
+                    "x.123456789012.dkr.ecr.us-east-1.amazonaws.com/a",
+                    false,
+                    "longer in front",
+                ),
+                (
+                    "12345.dkr.ecr.us-east-1.amazonaws.com/a",
+                    false,
+                    "no account",
+                ),
+                ("public.ecr.aws/x/a", false, "ECR Public is another class"),
+            ],
+        );
+        let one = Class::Ecr {
+            account_ids: values(&["123456789012", "210987654321"]),
+            regions: values(&["us-east-1"]),
+        };
+        check(
+            &one,
+            &[
+                (
+                    "210987654321.dkr.ecr.us-east-1.amazonaws.com/a",
+                    true,
+                    "any of the accounts",
+                ),
+                (
+                    "111111111111.dkr.ecr.us-east-1.amazonaws.com/a",
+                    false,
+                    "another account",
+                ),
+                (
+                    "123456789012.dkr.ecr.us-west-2.amazonaws.com/a",
+                    false,
+                    "another region",
+                ),
+            ],
+        );
+    }
+
+    #[test]
+    fn other_families_are_told_by_their_own_hosts() {
+        check(
+            &Class::EcrPublic,
+            &[
+                ("public.ecr.aws/x/a", true, "its host"),
+                ("public.ecr.aws.evil.example/x/a", false, "a longer one"),
+            ],
+        );
+        check(
+            &Class::Acr {
+                registries: values(&["contoso"]),
+            },
+            &[
+                ("contoso.azurecr.io/a", true, "the registry"),
+                ("contoso-d7ezgzevdwfvc8ht.azurecr.io/a", true, "with a hash"),
+                ("contoso.eastus.geo.azurecr.io/a", true, "of one region"),
+                ("contoso.azurecr.us/a", true, "of another cloud"),
+                ("fabrikam.azurecr.io/a", false, "another registry"),
+                ("contoso.eastus.data.azurecr.io/a", false, "a data endpoint"),
+                ("contoso.azurecr.io.evil.example/a", false, "a longer host"),
+            ],
+        );
+        check(
+            &Class::Gcp {
+                projects: values(&["acme", "example.com/acme"]),
+            },
+            &[
+                ("gcr.io/acme/a", true, "Container Registry"),
+                ("eu.gcr.io/acme/a", true, "of a multi-region"),
+                (
+                    "us-west1-docker.pkg.dev/acme/repo/a",
+                    true,
+                    "Artifact Registry",
+                ),
+                (
+                    "docker.us-west1.rep.pkg.dev/acme/repo/a",
+                    true,
+                    "of one region",
+                ),
+                ("gcr.io/example.com/acme/a", true, "a domain's project"),
+                ("gcr.io/acme-2/a", false, "another project"),
+                ("gcr.io/acme", false, "a project is no image"),
+                ("k8s.gcr.io/acme/a", false, "a host without projects"),
+                (
+                    "us-west1-python.pkg.dev/acme/repo/a",
+                    false,
+                    "another format",
+                ),
+                ("gcr.io.evil.example/acme/a", false, "a longer host"),
+            ],
+        );
+        check(
+            &Class::DockerHub {
+                organizations: values(&["acme", "library"]),
+            },
+            &[
+                ("acme/a", true, "an organization"),
+                ("registry-1.docker.io/acme/a", true, "by an alias"),
+                ("nginx", true, "an official image is in `library`"),
+                ("acmeco/a", false, "half a segment"),
+                ("docker.io.evil.example/acme/a", false, "a longer host"),
+            ],
+        );
+        check(
+            &Class::Ghcr {
+                owners: values(&["acme"]),
+            },
+            &[
+                ("ghcr.io/acme/a/b", true, "an owner"),
+                ("ghcr.io/other/a", false, "another"),
+                ("ghcr.io:443/acme/a", false, "a port"),
+            ],
+        );
+        check(
+            &Class::Quay {
+                organizations: None,
+            },
+            &[
+                ("quay.io/any/a", true, "any organization"),
+                ("eu.quay.io/any/a", false, "a host below"),
+            ],
+        );
+    }
+
+    #[test]
+    fn a_class_has_the_key_of_what_it_means() {
+        let ecr = |accounts: Values, regions| {
+            let class = Class::Ecr {
+                account_ids: accounts,
+                regions,
+            };
+            key(&class, "123456789012.dkr.ecr.us-east-1.amazonaws.com/a").unwrap()
+        };
+        let account = || values(&["123456789012"]);
+        let [none, one, two] = [
+            ecr(None, None),
+            ecr(account(), None),
+            ecr(account(), values(&["us-east-1"])),
+        ];
+        assert!(none < one && one < two, "more parameters are more specific");
+        assert_eq!(one, ecr(None, values(&["us-east-1"])), "whichever they are");
+        assert_eq!((none.host, none.segments), (HostKind::Class, 0));
+
+        let pattern = |text: &str, image: &str| {
+            let pattern = super::super::pattern::Pattern::parse(text).unwrap();
+            pattern.specificity(&Candidate::new(&ImageRef::parse(image).unwrap()))
+        };
+        for (class, text, image) in [
+            (
+                Class::DockerHub {
+                    organizations: values(&["acme"]),
+                },
+                "docker.io/acme",
+                "acme/app",
+            ),
+            (
+                Class::DockerHub {
+                    organizations: None,
+                },
+                "docker.io",
+                "acme/app",
+            ),
+            (
+                Class::Ghcr {
+                    owners: values(&["acme", "x"]),
+                },
+                "ghcr.io/acme",
+                "ghcr.io/acme/app",
+            ),
+            (
+                Class::Quay {
+                    organizations: values(&["org"]),
+                },
+                "quay.io/org",
+                "quay.io/org/app",
+            ),
+            (
+                Class::Gcp {
+                    projects: values(&["acme"]),
+                },
+                "gcr.io/acme",
+                "gcr.io/acme/app",
+            ),
+            (
+                Class::Gcp {
+                    projects: values(&["example.com", "example.com/acme"]),
+                },
+                "gcr.io/example.com/acme",
+                "gcr.io/example.com/acme/app",
+            ),
+            (
+                Class::Gcp { projects: None },
+                "us-docker.pkg.dev",
+                "us-docker.pkg.dev/acme/repo/app",
+            ),
+        ] {
+            assert_eq!(
+                key(&class, image),
+                pattern(text, image),
+                "{class} is {text} for {image}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_class_prints_as_a_policy_writes_it() {
+        let ecr = Class::Ecr {
+            account_ids: values(&["123456789012"]),
+            regions: values(&["us-east-1", "eu-west-1"]),
+        };
+        for (class, want) in [
+            (
+                ecr,
+                r#"ecr: {accountIds: ["123456789012"], regions: [us-east-1, eu-west-1]}"#,
+            ),
+            (Class::EcrPublic, "ecrPublic: {}"),
+            (Class::Acr { registries: None }, "acr: {}"),
+            (
+                Class::Quay {
+                    organizations: values(&["org"]),
+                },
+                "quay: {organizations: [org]}",
+            ),
+        ] {
+            assert_eq!(class.to_string(), want);
+        }
     }
 }

@@ -378,3 +378,6 @@ fn choose_account<'t>(rules: &[RuleRef<'t>]) -> Option<AccountNeed<'t>> {
         overruled: others.map(|(rule, _)| *rule).collect(),
     })
 }
+
+#[cfg(test)]
+mod tests;

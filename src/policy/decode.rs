@@ -366,7 +366,8 @@ fn parameters(
         let parsed = parse(text);
         if parsed.is_none() {
             let message = format!("`{}` is not {what}", text.escape_debug());
-            found.add::<()>(Code::BadValue, item.span, message);
+            let help = format!("correct it, or leave `{name}` out to mean any");
+            found.add_with_help::<()>(Code::BadValue, item.span, message, help);
         }
         parsed
     });
@@ -405,7 +406,8 @@ fn selector(node: &Node<'_>, found: Found<'_, '_>) -> Option<Selector> {
 fn label_key(key: &str, span: Span, found: Found<'_, '_>) {
     if !is_label_key(key) {
         let message = format!("`{}` is no label's key", key.escape_debug());
-        found.add::<()>(Code::BadSelector, span, message);
+        let help = "a key is `name` or `domain/name`, as in `app.kubernetes.io/name`";
+        found.add_with_help::<()>(Code::BadSelector, span, message, help);
     }
 }
 
@@ -413,7 +415,8 @@ fn label_value(node: &Node<'_>, found: Found<'_, '_>) -> Option<Box<str>> {
     let text = string(node, "a label's value", found)?;
     if !is_label_value(text) {
         let message = format!("`{}` is no label's value", text.escape_debug());
-        return found.add(Code::BadSelector, node.span, message);
+        let help = "a value has at most 63 letters, digits, `-`, `_` and `.`";
+        return found.add_with_help(Code::BadSelector, node.span, message, help);
     }
     Some(text.into())
 }
@@ -600,7 +603,10 @@ fn credentials(node: &Node<'_>, scope: &Scope, found: Found<'_, '_>) -> Vec<Cred
     };
     if let (Scope::Namespace(namespace), false) = (scope, items.is_empty()) {
         let message = format!("a tenant's policy (namespace `{namespace}`) declares credentials");
-        let help = "a tenant can only name Secrets that its namespace has; remove `credentials`";
+        let help = format!(
+            "a tenant can only name Secrets that its namespace has: remove `credentials`; where pullpass \
+             itself runs in `{namespace}`, say so by `--namespace {namespace}`"
+        );
         found.add_with_help::<()>(Code::TenantCredential, node.span, message, help);
     }
     let credentials: Vec<Credential> = items
@@ -615,7 +621,7 @@ fn credentials(node: &Node<'_>, scope: &Scope, found: Found<'_, '_>) -> Vec<Cred
     credentials
 }
 
-const HOLD_TIMEOUT: Duration = Duration::from_secs(60);
+const HOLD_TIMEOUT: Duration = Duration::from_mins(1);
 
 fn credential(node: &Node<'_>, found: Found<'_, '_>) -> Option<Credential> {
     let mut fields = Fields::of(node, "a credential", found)?;
@@ -834,3 +840,6 @@ pub fn parse_duration(text: &str) -> Option<Duration> {
     }
     (!text.is_empty()).then_some(total)
 }
+
+#[cfg(test)]
+mod tests;

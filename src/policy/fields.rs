@@ -212,7 +212,13 @@ pub(crate) fn wrong_type<T>(
         let help = format!("write `[{}]`", node.as_str().unwrap_or_default());
         return findings.add_with_help(Code::WrongType, node.span, message, help);
     }
-    findings.add(Code::WrongType, node.span, message)
+    let help = match wanted {
+        "a mapping" => "write its fields as `name: value`",
+        "a list" => "write `[…]`, or one line with `- ` an entry",
+        "a string" => "write one word, or a text in quotes",
+        other => &format!("write {other} without quotes"),
+    };
+    findings.add_with_help(Code::WrongType, node.span, message, help)
 }
 
 /// A string.
@@ -281,9 +287,26 @@ pub(crate) fn name<T>(
             span: node.span,
         }),
         Err(crate::names::NameError::Empty { .. }) => {
-            findings.add(Code::EmptyField, node.span, format!("{what} is empty"))
+            let message = format!("{what} is empty");
+            findings.add_with_help(Code::EmptyField, node.span, message, "write a name")
         }
-        Err(error) => findings.add(Code::BadName, node.span, error.to_string()),
+        Err(error) => {
+            let wanted: String = text.chars().map(plain).collect();
+            let wanted = wanted.trim_matches(['-', '.']);
+            let help = match parse(wanted) {
+                Ok(_) => format!("write `{wanted}`, if that is its name"),
+                Err(_) => "write a name as an API server takes it, as `team-a.creds`".into(),
+            };
+            findings.add_with_help(Code::BadName, node.span, error.to_string(), help)
+        }
+    }
+}
+
+/// A character as a name may have it.
+fn plain(c: char) -> char {
+    match c.to_ascii_lowercase() {
+        c if c.is_ascii_alphanumeric() || c == '.' => c,
+        _ => '-',
     }
 }
 

@@ -143,7 +143,11 @@ pub(crate) fn literals(glob: &str) -> Vec<u8> {
 
 /// How many characters of a checked glob stand for themselves.
 pub(crate) fn literal_characters(glob: &str) -> usize {
-    if is_glob(glob) { literals(glob).len() } else { glob.len() }
+    if is_glob(glob) {
+        literals(glob).len()
+    } else {
+        glob.len()
+    }
 }
 
 #[cfg(test)]
@@ -219,5 +223,32 @@ mod tests {
     fn a_hostile_glob_ends_soon() {
         let (glob, text) = ("*a".repeat(60), "aab".repeat(80));
         assert!(!matches(&glob, &text), "the text ends in `b`");
+    }
+
+    /// `path.Match` as its specification reads: try every length for a star.
+    fn naive(glob: &[u8], text: &[u8]) -> bool {
+        match glob.split_first() {
+            None => text.is_empty(),
+            Some((b'*', tail)) => (0..=text.len()).any(|n| naive(tail, &text[n..])),
+            Some((&first, tail)) => {
+                one(first, tail, text).is_some_and(|(glob, text)| naive(glob, text))
+            }
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn matching_agrees_with_the_specification(
+            glob in r"([ab*?]|\\[ab]|\[\^?[ab]-?b?\]){0,8}",
+            text in "[abc-]{0,10}",
+        ) {
+            if check(&glob).is_ok() {
+                let want = naive(glob.as_bytes(), text.as_bytes());
+                proptest::prop_assert_eq!(matches(&glob, &text), want);
+                let (prefix, suffix) = affixes(&glob);
+                let ends = text.starts_with(prefix) && text.ends_with(suffix);
+                proptest::prop_assert!(!want || (ends && text.len() >= prefix.len()));
+            }
+        }
     }
 }

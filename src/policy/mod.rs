@@ -15,6 +15,7 @@ pub mod pattern;
 pub mod schema;
 pub mod selector;
 pub mod table;
+mod tree;
 
 pub use decode::parse_duration;
 pub use parse::{ParseOptions, Parsed, parse, parse_key};

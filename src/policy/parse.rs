@@ -7,9 +7,9 @@ use std::sync::Arc;
 
 use super::decode;
 use super::document::{RegistryPolicy, Scope};
-use super::fields::{Findings, MAX_FINDINGS};
-use crate::diagnostic::{Code, Diagnostic, Place, Source, Span};
-use crate::yaml::{self, Document, Entry, Node, Value};
+use super::fields::{Findings, MAX_FINDINGS, wrong_type};
+use crate::diagnostic::{Code, Diagnostic, Place, Severity, Source, Span};
+use crate::yaml::{self, Entry, Node, Value};
 
 /// The label that makes a ConfigMap hold policies.
 pub const POLICY_LABEL: &str = "pullpass.dev/policy";
@@ -36,6 +36,21 @@ impl Parsed {
     #[must_use]
     pub fn documents(&self) -> usize {
         self.policies.len() + self.rejected
+    }
+
+    /// Adds findings while there is room, and the first error in any case.
+    fn add(&mut self, found: Vec<Diagnostic>) {
+        let room = MAX_FINDINGS.saturating_sub(self.diagnostics.len());
+        let no_error = found.len() > room && !crate::diagnostic::any_error(&self.diagnostics);
+        for (i, finding) in found.into_iter().enumerate() {
+            let first_error = no_error && finding.severity() == Severity::Error;
+            if i < room || first_error {
+                self.diagnostics.push(finding);
+            }
+            if first_error {
+                break;
+            }
+        }
     }
 
     /// Adds what another text held.
@@ -89,7 +104,7 @@ pub fn parse(source: &Arc<Source>, options: &ParseOptions) -> Parsed {
     let (documents, broken) = yaml::read(source);
     let mut parsed = Parsed::default();
     for document in &documents {
-        read_document(source, document, options, &mut parsed);
+        read_document(source, &document.root, document.span, options, &mut parsed);
     }
     if let Some(broken) = broken {
         parsed.rejected += 1;
@@ -100,11 +115,11 @@ pub fn parse(source: &Arc<Source>, options: &ParseOptions) -> Parsed {
 
 fn read_document(
     source: &Arc<Source>,
-    document: &Document<'_>,
+    root: &Node<'_>,
+    span: Span,
     options: &ParseOptions,
     parsed: &mut Parsed,
 ) {
-    let root = &document.root;
     let field = |name: &str| root.get(name).and_then(Node::as_str).unwrap_or_default();
     match field("kind") {
         "ConfigMap" if field("apiVersion") == "v1" => {
@@ -113,34 +128,30 @@ fn read_document(
         "List" | "ConfigMapList" => match root.get("items").map(|items| &items.value) {
             Some(Value::List(items)) => {
                 for item in items {
-                    let document = Document {
-                        root: item.clone(),
-                        span: document.span,
-                    };
-                    read_document(source, &document, options, parsed);
+                    read_document(source, item, span, options, parsed);
                 }
             }
             _ => parsed.foreign += 1,
         },
-        _ => read_policy(source, document, &Scope::Cluster, parsed),
+        _ => read_policy(source, root, span, &Scope::Cluster, parsed),
     }
 }
 
 /// Reads a document that may be a policy.
 fn read_policy(
     source: &Arc<Source>,
-    document: &Document<'_>,
+    root: &Node<'_>,
+    span: Span,
     scope: &Scope,
     parsed: &mut Parsed,
 ) {
-    let root = &document.root;
     if root.value == Value::Null {
         return;
     }
     let mut findings = Findings::new(source);
     match kind_of(root, &mut findings) {
         Kind::Policy => {
-            let policy = decode::policy(root, document.span, scope.clone(), &mut findings);
+            let policy = decode::policy(root, span, scope.clone(), &mut findings);
             finish(policy, findings, parsed);
         }
         Kind::Foreign => parsed.foreign += 1,
@@ -185,9 +196,7 @@ fn finish(policy: Option<RegistryPolicy>, findings: Findings<'_>, parsed: &mut P
         Some(policy) if !bad => parsed.policies.push(policy),
         _ => parsed.rejected += 1,
     }
-    let room = MAX_FINDINGS.saturating_sub(parsed.diagnostics.len());
-    let findings = findings.list.into_iter().take(room);
-    parsed.diagnostics.extend(findings);
+    parsed.add(findings.list);
 }
 
 fn read_config_map(
@@ -246,11 +255,20 @@ fn read_key(source: &Arc<Source>, entry: &Entry<'_>, scope: &Scope, parsed: &mut
     let Some(text) = entry.value.as_str() else {
         let mut findings = Findings::new(source);
         let what = format!("the ConfigMap's key `{}`", entry.key);
-        super::fields::wrong_type::<()>(&entry.value, &what, "a string", &mut findings);
+        if let Value::Map(_) | Value::List(_) = entry.value.value {
+            let message = format!("{what} is a string, and here stands {}", entry.value.kind());
+            let help = format!("write `{}: |`, and the policy indented below it", entry.key);
+            findings.add_with_help::<()>(Code::WrongType, entry.span, message, help);
+        } else {
+            wrong_type::<()>(&entry.value, &what, "a string", &mut findings);
+        }
         return finish(None, findings, parsed);
     };
-    let inner = embedded(source, entry, text);
-    parsed.append(parse_key(&inner, scope));
+    let inner = parse_key(&embedded(source, entry, text), scope);
+    parsed.policies.extend(inner.policies);
+    parsed.rejected += inner.rejected;
+    parsed.foreign += inner.foreign;
+    parsed.add(inner.diagnostics);
 }
 
 /// Reads the policies of one ConfigMap key, whose scope the ConfigMap's namespace says.
@@ -259,7 +277,7 @@ pub fn parse_key(source: &Arc<Source>, scope: &Scope) -> Parsed {
     let (documents, broken) = yaml::read(source);
     let mut parsed = Parsed::default();
     for document in &documents {
-        read_policy(source, document, scope, &mut parsed);
+        read_policy(source, &document.root, document.span, scope, &mut parsed);
     }
     if let Some(broken) = broken {
         parsed.rejected += 1;
@@ -272,22 +290,19 @@ pub fn parse_key(source: &Arc<Source>, scope: &Scope) -> Parsed {
 /// lines; of any other string only the key's name can tell the place.
 fn embedded(source: &Arc<Source>, entry: &Entry<'_>, text: &str) -> Arc<Source> {
     let literal = matches!(entry.value.value, Value::Literal(_));
-    match literal
-        .then(|| block_origin(source, entry.value.span, text))
-        .flatten()
+    // The lines of a text that is a string itself are no file's, and need not be looked for.
+    if literal
+        && source.origin().is_none()
+        && let Some((line, indent)) = block_origin(source, entry.value.span, text)
     {
-        Some((line, indent)) => {
-            Source::embedded(source.name(), text, line, source.indent() + indent)
-        }
-        None => {
-            let holder = Place {
-                source: Arc::clone(source),
-                span: entry.span,
-            };
-            let name = format!("{} key {}", source.name(), entry.key);
-            Source::within(holder, name, text)
-        }
+        return Source::embedded(source.name(), text, line, source.indent() + indent);
     }
+    let holder = Place {
+        source: Arc::clone(source),
+        span: entry.span,
+    };
+    let name = format!("{} key {}", source.name(), entry.key);
+    Source::within(holder, name, text)
 }
 
 /// Line (of the file) and indentation of a literal block's first line with content, less the lines in
@@ -310,5 +325,8 @@ fn block_origin(source: &Source, span: Span, text: &str) -> Option<(usize, usize
         .find(|(_, line)| line.ends_with(first) && line.trim_start() == first.trim_start())?;
     let indent = line.len() - first.len();
     let before = source.locate(u32::try_from(start).ok()?).line;
-    Some((before + offset - empty.min(offset), indent))
+    Some(((before + offset).saturating_sub(empty).max(1), indent))
 }
+
+#[cfg(test)]
+mod tests;

@@ -491,3 +491,6 @@ fn is_ipv6(host: &str) -> bool {
 fn short(length: usize) -> u16 {
     u16::try_from(length).unwrap_or(u16::MAX)
 }
+
+#[cfg(test)]
+mod tests;

@@ -156,11 +156,15 @@ fn one_subject(schema: &mut Schema) {
         "ghcr",
         "quay",
     ];
-    let given = |name: &str| serde_json::json!({"required": [name], "properties": {name: {"not": {"type": "null"}}}});
     let every =
         serde_json::json!({"required": ["everyPod"], "properties": {"everyPod": {"const": true}}});
     let any_image = serde_json::json!({"anyOf": images.map(given)});
     schema.insert("oneOf".into(), serde_json::json!([any_image, every]));
+}
+
+/// A field is there: `null` counts as absent.
+fn given(name: &str) -> Value {
+    serde_json::json!({"required": [name], "properties": {name: {"not": {"type": "null"}}}})
 }
 
 /// Amazon ECR's private registries.
@@ -272,10 +276,7 @@ enum Operator {
 /// What a Pod gets. Nothing it has is ever replaced, but for its service account.
 #[derive(JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
-#[schemars(extend("dependencies" = {
-    "replaceServiceAccount": ["serviceAccountName"],
-    "onMissingServiceAccount": ["serviceAccountName"]
-}))]
+#[schemars(transform = account_by_name)]
 struct Inject {
     /// Names of pull secrets in the Pod's namespace, in the order the kubelet is to try them.
     image_pull_secrets: Option<Vec<PullSecret>>,
@@ -289,6 +290,16 @@ struct Inject {
     on_missing_service_account: Option<OnMissingServiceAccount>,
     /// Environment for the containers whose image this rule wins, as in a Pod.
     env_from: Option<Vec<EnvFrom>>,
+}
+
+fn account_by_name(schema: &mut Schema) {
+    let about_it = ["replaceServiceAccount", "onMissingServiceAccount"].map(given);
+    let named = serde_json::json!({
+        "required": ["serviceAccountName"],
+        "properties": {"serviceAccountName": {"type": "string"}}
+    });
+    schema.insert("if".into(), serde_json::json!({"anyOf": about_it}));
+    schema.insert("then".into(), named);
 }
 
 /// Which account of a Pod is replaced.
@@ -478,7 +489,7 @@ struct Variable {
 struct ExistingSource {}
 
 /// A name as an API server takes it.
-struct Name;
+struct Name(String);
 
 impl JsonSchema for Name {
     fn schema_name() -> std::borrow::Cow<'static, str> {
@@ -497,7 +508,7 @@ impl JsonSchema for Name {
 }
 
 /// A label's value.
-struct LabelValue;
+struct LabelValue(String);
 
 impl JsonSchema for LabelValue {
     fn schema_name() -> std::borrow::Cow<'static, str> {

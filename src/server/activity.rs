@@ -123,6 +123,11 @@ impl Activity {
                 .is_ok()
     }
 
+    /// Bytes came from the client; if it was idle, a head begins.
+    pub(super) fn bytes_came(&self) {
+        self.pass(Phase::Idle, Phase::Head);
+    }
+
     /// When the phase must be over; `None` while the request has a time of its own.
     pub(super) fn due(&self, limits: &Limits) -> Option<Instant> {
         let time = match self.phase() {
@@ -210,7 +215,7 @@ impl<Io: AsyncRead + Unpin> AsyncRead for Watched<'_, Io> {
         let before = buf.filled().len();
         ready!(Pin::new(&mut self.io).poll_read(cx, buf))?;
         if buf.filled().len() > before {
-            self.activity.pass(Phase::Idle, Phase::Head);
+            self.activity.bytes_came();
         }
         Poll::Ready(Ok(()))
     }

@@ -184,22 +184,26 @@ impl<'a> Share<'a> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::VecDeque;
     use std::convert::Infallible;
     use std::pin::Pin;
+    use std::sync::Arc;
     use std::task::{Context, Poll};
     use std::time::Duration;
 
     use axum::body::HttpBody;
     use http_body_util::Full;
     use hyper::body::{Frame, SizeHint};
+    use tokio::task::JoinSet;
 
     use super::*;
 
     /// A body in pieces, with or without its length announced; it may stop before its end.
     struct Pieces {
-        pieces: std::vec::IntoIter<usize>,
+        left: VecDeque<usize>,
         announced: Option<u64>,
         stalls: bool,
+        waited: bool,
     }
 
     impl HttpBody for Pieces {
@@ -208,9 +212,15 @@ mod tests {
 
         fn poll_frame(
             mut self: Pin<&mut Self>,
-            _: &mut Context<'_>,
+            cx: &mut Context<'_>,
         ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-            match self.pieces.next() {
+            // Each piece comes a little later than the one before.
+            self.waited = !self.waited;
+            if self.waited {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            match self.left.pop_front() {
                 Some(n) => Poll::Ready(Some(Ok(Frame::data(vec![b'x'; n].into())))),
                 None if self.stalls => Poll::Pending,
                 None => Poll::Ready(None),
@@ -226,17 +236,19 @@ mod tests {
     fn body(pieces: &[usize], announced: bool) -> Body {
         let announced = announced.then(|| pieces.iter().sum::<usize>() as u64);
         Body::new(Pieces {
-            pieces: pieces.to_vec().into_iter(),
+            left: pieces.iter().copied().collect(),
             announced,
             stalls: false,
+            waited: false,
         })
     }
 
     fn stalling(pieces: &[usize], announced: Option<u64>) -> Body {
         Body::new(Pieces {
-            pieces: pieces.to_vec().into_iter(),
+            left: pieces.iter().copied().collect(),
             announced,
             stalls: true,
+            waited: false,
         })
     }
 
@@ -350,20 +362,27 @@ mod tests {
         assert!(got.is_ok(), "the next waits until one is done");
     }
 
+    /// The old danger: each has a part, each waits for the rest, and none goes on.
     #[tokio::test]
     async fn bodies_that_all_have_a_part_and_need_more_come_through() {
-        let bodies = Bodies::new(Limits {
-            body_time: Duration::from_secs(5),
-            ..limits()
-        });
-        let pieces = [100_usize; 10];
-        let mut all: Vec<_> = (0..20).map(|_| body(&pieces, true)).collect();
-        let reads = all
-            .iter_mut()
-            .map(|b| async { bodies.read(b).await.map(|w| w.bytes.len()) });
-        let mut reads: Vec<_> = reads.map(Box::pin).collect();
-        for read in &mut reads {
-            assert_eq!(read.await, Ok(1000));
+        let bodies = Arc::new(Bodies::new(Limits {
+            body: 100_000,
+            large_body: 100_000,
+            small_bodies: 40_000,
+            ..Limits::default()
+        }));
+        let mut reads = JoinSet::new();
+        for _ in 0..10 {
+            let bodies = Arc::clone(&bodies);
+            reads.spawn(async move {
+                bodies
+                    .read(&mut body(&[1000; 30], true))
+                    .await
+                    .map(|w| w.bytes.len())
+            });
+        }
+        while let Some(read) = reads.join_next().await {
+            assert_eq!(read.unwrap(), Ok(30_000));
         }
     }
 

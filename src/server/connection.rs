@@ -28,7 +28,7 @@ use tokio_rustls::server::TlsStream;
 use super::activity::{Activity, Order, Phase, Watched};
 use super::connections::{Port, Stage};
 use super::routes::closing;
-use super::tls;
+use super::tls::{self, Tls};
 use crate::metrics::HandshakeError;
 
 /// hyper's buffer of a connection: a head is a few hundred bytes, a body goes on as it comes.
@@ -42,34 +42,46 @@ const LINGER: Duration = Duration::from_secs(1);
 const PRESS: Duration = Duration::from_millis(100);
 
 /// Serves a connection until either side ends it.
+///
+/// Each part of its life is boxed: a connection carries the room of the part that it is in, and
+/// not of the largest.
 pub(super) async fn serve(port: Arc<Port>, stream: TcpStream, activity: Arc<Activity>) {
     let _open = port.metrics.as_ref().map(|metrics| metrics.connection());
     // Answers are small and whole: waiting for more to send would only delay them.
     let _ = stream.set_nodelay(true);
     let stream = Watched::new(stream, &activity);
-    let Some(awake) = wake(&port, &stream, &activity).await else {
+    let Some(awake) = Box::pin(wake(&port, &stream, &activity)).await else {
         return timed_out(&port);
     };
     let Some(tls) = &port.tls else {
         activity.enter(Phase::Idle);
-        return requests(&port, stream, awake, &activity).await;
+        return Box::pin(requests(&port, stream, awake, &activity)).await;
     };
+    if let Some(stream) = Box::pin(handshake(&port, tls, stream, &activity)).await {
+        activity.enter(Phase::Idle);
+        Box::pin(requests(&port, stream, awake, &activity)).await;
+    }
+}
+
+/// The TLS handshake. What comes of it is boxed, as it is moved from hand to hand.
+async fn handshake<'a>(
+    port: &Port,
+    tls: &Tls,
+    stream: Watched<'a, TcpStream>,
+    activity: &Activity,
+) -> Option<Box<TlsStream<Watched<'a, TcpStream>>>> {
     activity.enter(Phase::Handshake);
-    // Boxed, so that an open connection does not carry the room that its handshake took.
-    match in_time(&port, &activity, Box::pin(tls.accept(stream))).await {
-        Some(Ok(stream)) => {
-            activity.enter(Phase::Idle);
-            // Boxed, as it is moved from hand to hand.
-            requests(&port, Box::new(stream), awake, &activity).await;
-        }
+    match in_time(port, activity, tls.accept(stream)).await {
+        Some(Ok(stream)) => return Some(Box::new(stream)),
         Some(Err(error)) => {
             tracing::debug!(%error, "a TLS handshake failed");
             if let Some(metrics) = &port.metrics {
                 metrics.handshake_failed(tls::reason(&error));
             }
         }
-        None => timed_out(&port),
+        None => timed_out(port),
     }
+    None
 }
 
 fn timed_out(port: &Port) {
@@ -124,16 +136,16 @@ async fn requests<'a, S: Socket>(
     let mut stream = Prefixed {
         prefix: Bytes::new(),
         io: stream,
+        activity,
     };
     loop {
-        // Boxed: a sleeping connection does not carry the room of one that is awake.
         let (rest, end) = Box::pin(http(port, stream, activity)).await;
         drop(awake);
         stream = rest;
         match end {
             End::CutOff => return,
             End::Over => break,
-            End::Nap => match wake(port, &stream.io, activity).await {
+            End::Nap => match Box::pin(wake(port, &stream.io, activity)).await {
                 Some(permit) => awake = permit,
                 None => break,
             },
@@ -156,11 +168,11 @@ enum End {
 }
 
 /// HTTP/1.1 until there is nothing to do.
-async fn http<S: Socket>(
+async fn http<'a, S: Socket>(
     port: &Port,
-    stream: Prefixed<S>,
-    activity: &Activity,
-) -> (Prefixed<S>, End) {
+    stream: Prefixed<'a, S>,
+    activity: &'a Activity,
+) -> (Prefixed<'a, S>, End) {
     let router = TowerToHyperService::new(port.router.clone());
     let service = service_fn(|request: Request<Incoming>| {
         activity.enter(Phase::Busy);
@@ -218,7 +230,14 @@ async fn http<S: Socket>(
     // Copied: the few bytes that may be left would keep the whole buffer.
     let prefix = Bytes::copy_from_slice(&parts.read_buf);
     let io = parts.io.into_inner().io;
-    (Prefixed { prefix, io }, end)
+    (
+        Prefixed {
+            prefix,
+            io,
+            activity,
+        },
+        end,
+    )
 }
 
 /// Whether an idle connection may stay awake for the next request: waking costs a little, so it
@@ -275,27 +294,36 @@ impl Socket for Box<TlsStream<Watched<'_, TcpStream>>> {
 }
 
 /// A stream with bytes that were read from it already: the beginning of a pipelined request.
-struct Prefixed<S> {
+///
+/// It tells the activity of bytes too: those that came along with the end of the handshake passed
+/// the socket before there was a request to start.
+struct Prefixed<'a, S> {
     prefix: Bytes,
     io: S,
+    activity: &'a Activity,
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Prefixed<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for Prefixed<'_, S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
         if self.prefix.is_empty() {
-            return Pin::new(&mut self.io).poll_read(cx, buf);
+            ready!(Pin::new(&mut self.io).poll_read(cx, buf))?;
+        } else {
+            let n = buf.remaining().min(self.prefix.len());
+            buf.put_slice(&self.prefix.split_to(n));
         }
-        let n = buf.remaining().min(self.prefix.len());
-        buf.put_slice(&self.prefix.split_to(n));
+        if buf.filled().len() > before {
+            self.activity.bytes_came();
+        }
         Poll::Ready(Ok(()))
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Prefixed<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for Prefixed<'_, S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,

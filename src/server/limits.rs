@@ -31,7 +31,7 @@ pub const BODY_TIME: Duration = Duration::from_secs(10);
 pub const RESPONSE_TIME: Duration = Duration::from_secs(10);
 /// For a connection without a request. kube-apiserver closes after 90 s, so that it and not we
 /// close: a request sent into our close would fail.
-pub const IDLE_TIME: Duration = Duration::from_secs(120);
+pub const IDLE_TIME: Duration = Duration::from_mins(2);
 /// For a connection that we close to say goodbye.
 pub const CLOSE_TIME: Duration = Duration::from_secs(1);
 /// Connections on the admission port. kube-apiserver keeps 25 idle ones for each of its replicas.

@@ -15,22 +15,17 @@ const BACKLOG: i32 = 1024;
 pub(super) fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     let any_v6 = address.is_ipv6() && address.ip().is_unspecified();
     match listen(address) {
-        // Kernels without IPv6 say either, depending on how it was switched off.
-        Err(error)
-            if any_v6
-                && matches!(
-                    error.kind(),
-                    io::ErrorKind::Unsupported | io::ErrorKind::AddrNotAvailable
-                )
-                || any_v6 && error.raw_os_error() == Some(EAFNOSUPPORT) =>
-        {
-            listen(SocketAddr::new(
-                IpAddr::V4(Ipv4Addr::UNSPECIFIED),
-                address.port(),
-            ))
-        }
+        Err(error) if any_v6 && means_no_ipv6(&error) => listen(SocketAddr::new(
+            IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            address.port(),
+        )),
         result => result,
     }
+}
+
+/// Kernels without IPv6 say it in either way, depending on how it was switched off.
+fn means_no_ipv6(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(EAFNOSUPPORT) || error.kind() == io::ErrorKind::AddrNotAvailable
 }
 
 /// "Address family not supported by protocol"; the standard library gives it no stable kind.

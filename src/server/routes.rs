@@ -6,6 +6,7 @@
 use std::error::Error;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
@@ -104,7 +105,7 @@ where
         Ok(Ok(Answer { body, facts })) => {
             let took = start.elapsed();
             port.metrics.admitted(&facts, took);
-            log(endpoint, &facts, took.as_micros());
+            log(endpoint, &facts, took);
             let mut response = Response::new(Body::from(body));
             response.headers_mut().insert(
                 header::CONTENT_TYPE,
@@ -127,7 +128,9 @@ where
     }
 }
 
-fn log(endpoint: Endpoint, facts: &Facts, microseconds: u128) {
+fn log(endpoint: Endpoint, facts: &Facts, took: Duration) {
+    // As u128 it would be a string in JSON.
+    let microseconds = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
     tracing::debug!(
         ?endpoint,
         uid = facts.uid,

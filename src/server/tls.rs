@@ -4,6 +4,7 @@
 //! open keep what they have. It never writes a file and never prints a key.
 
 use std::io::{self, Read as _};
+use std::mem;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -78,15 +79,21 @@ pub enum TlsError {
         /// What the parser says.
         reason: String,
     },
-    /// A certificate that nobody would accept.
-    #[error("the certificate in `{}` {} since {seconds} s", path.display(), if *early { "is not valid yet, its time would be running" } else { "has expired" })]
+    /// A certificate that nobody would accept any more.
+    #[error("the certificate in `{}` has expired, {} s ago", path.display(), ago.as_secs())]
     Expired {
         /// Which.
         path: PathBuf,
-        /// Not valid yet, rather than no more.
-        early: bool,
-        /// How far off.
-        seconds: i64,
+        /// For how long.
+        ago: Duration,
+    },
+    /// A certificate that nobody would accept yet.
+    #[error("the certificate in `{}` is not valid yet, for {} s", path.display(), left.as_secs())]
+    NotYetValid {
+        /// Which.
+        path: PathBuf,
+        /// For how long.
+        left: Duration,
     },
     /// The certificate and the key do not belong together, or cannot be used.
     #[error("the certificate in `{}` and its key cannot be used together", path.display())]
@@ -110,6 +117,7 @@ pub enum TlsError {
 }
 
 /// The one cryptography of the server: aws-lc-rs, given to each configuration by hand.
+#[must_use]
 pub fn crypto_provider() -> Arc<CryptoProvider> {
     static PROVIDER: LazyLock<Arc<CryptoProvider>> =
         LazyLock::new(|| Arc::new(rustls::crypto::aws_lc_rs::default_provider()));
@@ -227,74 +235,83 @@ impl Tls {
 
 /// Looks at the files again and again.
 pub(super) struct Watcher {
-    /// The last content that was judged, good or bad, so that each is told once.
+    /// The last content that was judged for good.
     seen: Material,
+    /// The pair that was made here, in place of files.
     made: Option<(Vec<u8>, Vec<u8>)>,
 }
 
 impl Watcher {
     /// Takes each new content of the files, for ever.
     pub(super) async fn run(mut self, tls: Arc<Tls>, metrics: Arc<Metrics>, every: Duration) {
-        let mut unreadable = None;
+        // The last failure, so that each is told once and not at each look.
+        let mut told = None;
         loop {
             tokio::time::sleep(every).await;
             // A file system may hang; the requests must not.
-            let task = tokio::task::spawn_blocking({
+            let reading = tokio::task::spawn_blocking({
                 let (tls, made) = (Arc::clone(&tls), self.made.clone());
                 move || read(&tls.source, made.as_ref(), tls.client_ca.as_deref())
             });
-            let judged = match task.await {
-                Ok(Ok(material)) if material == self.seen => {
-                    unreadable = None;
-                    continue;
-                }
-                Ok(Ok(material)) => {
-                    unreadable = None;
-                    self.seen = material;
-                    take(&tls, &self.seen)
-                }
-                // Told once, not at each look.
-                Ok(Err(error)) => {
-                    let text = error.to_string();
-                    if unreadable.replace(text.clone()) == Some(text) {
-                        continue;
-                    }
-                    Err(error)
-                }
+            let Ok(material) = reading.await else {
                 // The runtime is going down.
-                Err(_) => return,
+                return;
             };
-            metrics.tls_reloaded(judged.is_ok());
-            match judged {
-                Ok(()) => {
+            match material.and_then(|material| self.judge(&tls, material)) {
+                Ok(false) => told = None,
+                Ok(true) => {
+                    told = None;
+                    metrics.tls_reloaded(true);
                     tls.tell(&metrics);
                     tracing::info!("took the new certificate");
                 }
                 Err(error) => {
                     let cause = std::error::Error::source(&error).map(ToString::to_string);
-                    tracing::error!(%error, cause, "kept the old certificate");
+                    // Content that was judged is not judged again; these are met at each look.
+                    let again = matches!(
+                        error,
+                        TlsError::Read { .. }
+                            | TlsError::TooLarge { .. }
+                            | TlsError::NotYetValid { .. }
+                    );
+                    let failure = again.then(|| (mem::discriminant(&error), cause.clone()));
+                    if failure.is_none() || failure != told {
+                        metrics.tls_reloaded(false);
+                        tracing::error!(%error, cause, "kept the old certificate");
+                    }
+                    told = failure;
                 }
             }
         }
     }
+
+    /// Whether the content is new, and was taken.
+    fn judge(&mut self, tls: &Tls, material: Material) -> Result<bool, TlsError> {
+        if material == self.seen {
+            return Ok(false);
+        }
+        let taken = take(tls, &material, SystemTime::now());
+        // What is merely early is looked at again.
+        if !matches!(taken, Err(TlsError::NotYetValid { .. })) {
+            self.seen = material;
+        }
+        taken.map(|()| true)
+    }
 }
 
 /// Replaces what is in use, unless the new content is bad or out of its time.
-fn take(tls: &Tls, material: &Material) -> Result<(), TlsError> {
+fn take(tls: &Tls, material: &Material, now: SystemTime) -> Result<(), TlsError> {
     let loaded = load(&tls.source, tls.client_ca.as_deref(), material)?;
-    let now = SystemTime::now();
-    let apart = |late: SystemTime, early: SystemTime| {
-        late.duration_since(early)
-            .map_or(0, |d| i64::try_from(d.as_secs()).unwrap_or(i64::MAX))
-    };
     let path = || certificate_path(&tls.source).to_owned();
-    if now > loaded.not_after {
-        let seconds = apart(now, loaded.not_after);
-        return Err(TlsError::Expired {
-            path: path(),
-            early: false,
-            seconds,
-        });
+    if let Ok(ago) = now.duration_since(loaded.not_after)
+        && !ago.is_zero()
+    {
+        return Err(TlsError::Expired { path: path(), ago });
+    }
+    if let Ok(left) = loaded.not_before.duration_since(now)
+        && !left.is_zero()
+    {
+        return Err(TlsError::NotYetValid { path: path(), left });
     }
     tls.current.store(Arc::new(loaded));
     Ok(())

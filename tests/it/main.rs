@@ -1,4 +1,34 @@
 //! The one integration test binary: a module a feature, each seeing the crate from outside.
 
 #[cfg(test)]
+mod arguments;
+#[cfg(test)]
+mod certs;
+#[cfg(test)]
+mod command;
+#[cfg(test)]
+mod completion;
+#[cfg(test)]
+mod diagnostics;
+#[cfg(test)]
+mod examples;
+#[cfg(test)]
+mod help;
+#[cfg(test)]
+mod lint;
+#[cfg(test)]
+mod match_image;
+#[cfg(test)]
+mod mutate;
+#[cfg(test)]
 mod oracle;
+#[cfg(test)]
+mod policy_test;
+#[cfg(test)]
+mod properties;
+#[cfg(test)]
+mod schema;
+#[cfg(test)]
+mod serving;
+#[cfg(test)]
+mod webhook;

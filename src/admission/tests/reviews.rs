@@ -509,7 +509,7 @@ fn a_body_of_20_mib_takes_no_longer_than_reading_it() {
         let answered = ask_bytes(body.as_bytes(), &every);
         let took = start.elapsed();
         // Unoptimised and beside other tests: a hang is what this is about.
-        assert!(took < Duration::from_secs(60), "{what}: {took:?}");
+        assert!(took < Duration::from_mins(1), "{what}: {took:?}");
         if let Ok(response) = answered {
             assert_eq!(response.body["allowed"], true, "{what}");
             assert!(

@@ -5,6 +5,7 @@
 //! empty `results`, never an absent one. Only codes that occur are described as rules.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::io::{self, Write};
 
 use serde_json::{Value, json};
@@ -119,7 +120,8 @@ fn uri(name: &str) -> String {
             b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'/' => {
                 uri.push(char::from(byte));
             }
-            _ => uri.push_str(&format!("%{byte:02X}")),
+            // Writing to a String cannot fail.
+            _ => drop(fmt::Write::write_fmt(&mut uri, format_args!("%{byte:02X}"))),
         }
     }
     uri
