@@ -79,7 +79,7 @@ pub struct Located<'v> {
 #[must_use]
 pub fn pods(document: &Value) -> Vec<Located<'_>> {
     let mut located = Vec::new();
-    walk(document, PointerBuf::new(), None, &mut located);
+    walk(document, Pointer::root(), None, &mut located);
     located
 }
 
@@ -124,7 +124,7 @@ pub fn is_review(document: &Value) -> bool {
 
 fn walk<'v>(
     value: &'v Value,
-    path: PointerBuf,
+    path: &Pointer,
     namespace: Option<&'v str>,
     located: &mut Vec<Located<'v>>,
 ) {
@@ -132,18 +132,18 @@ fn walk<'v>(
     if let Some(listed) = kind.strip_suffix("List") {
         let items = value.get("items").and_then(Value::as_array);
         for (i, item) in items.into_iter().flatten().enumerate() {
-            let path = join(&path, &["items", &i.to_string()]);
+            let path = join(path, &["items", &i.to_string()]);
             if text(item, "kind").is_empty() {
                 // The API server's own lists say once, above, what their items are.
                 locate(
                     item,
                     (text(value, "apiVersion"), listed),
-                    path,
+                    &path,
                     namespace,
                     located,
                 );
             } else {
-                walk(item, path, namespace, located);
+                walk(item, &path, namespace, located);
             }
         }
         return;
@@ -160,7 +160,7 @@ fn walk<'v>(
         let own = request("/request/namespace").and_then(Value::as_str);
         return walk(
             object,
-            join(&path, &["request", "object"]),
+            &join(path, &["request", "object"]),
             own.or(namespace),
             located,
         );
@@ -177,15 +177,17 @@ fn walk<'v>(
 fn locate<'v>(
     value: &'v Value,
     (version, kind): (&str, &'v str),
-    path: PointerBuf,
+    path: &Pointer,
     namespace: Option<&'v str>,
     located: &mut Vec<Located<'v>>,
 ) {
     let Some(template) = template(version, kind) else {
         return;
     };
-    let pointer: String = template.iter().map(|token| format!("/{token}")).collect();
-    let Some(pod) = value.pointer(&pointer) else {
+    let pod = template
+        .iter()
+        .try_fold(value, |value, key| value.get(*key));
+    let Some(pod) = pod else {
         return;
     };
     let metadata = |key: &str| {
@@ -200,7 +202,7 @@ fn locate<'v>(
             .or(metadata("generateName"))
             .unwrap_or_default(),
         namespace: metadata("namespace").or(namespace),
-        path: join(&path, template),
+        path: join(path, template),
         pod,
     });
 }

@@ -44,9 +44,9 @@ impl Objects {
             ("v1", "Namespace" | "ServiceAccount") => {}
             (_, kind) if kind.ends_with("List") => {
                 if let Some(Value::List(items)) = root.get("items").map(|items| &items.value) {
-                    items
-                        .iter()
-                        .for_each(|item| self.take(source, item, namespace));
+                    for item in items {
+                        self.take(source, item, namespace);
+                    }
                 }
                 return;
             }

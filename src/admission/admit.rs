@@ -11,7 +11,7 @@ use super::review::{Pod, Spec};
 use super::service_account::{self, AccountPlan, Subject};
 use super::{Admission, ImageCounts, Outcome, Warning, audit};
 use crate::diagnostic::Code;
-use crate::policy::decide::{Counting, Decision, ImageUse, PodFacts, SecretNeed, decide};
+use crate::policy::decide::{Counting, Decision, ImageUse, Label, PodFacts, SecretNeed, decide};
 use crate::policy::document::{EnvFrom, EnvFromKind};
 use crate::policy::table::{RuleRef, Table};
 use crate::snapshot::{Account, Snapshot};
@@ -20,7 +20,7 @@ use crate::snapshot::{Account, Snapshot};
 #[must_use]
 pub fn admit(pod: &Pod<'_>, namespace: &str, snapshot: &Snapshot) -> Admission {
     let namespace_labels = snapshot.namespaces.labels(namespace);
-    if let Some(excluded) = excluded(pod, namespace, snapshot) {
+    if let Some(excluded) = excluded(pod, namespace, &namespace_labels, snapshot) {
         return excluded;
     }
     let Some(spec) = &pod.spec else {
@@ -54,11 +54,14 @@ pub fn admit(pod: &Pod<'_>, namespace: &str, snapshot: &Snapshot) -> Admission {
 }
 
 /// The answer for a Pod that is left alone.
-pub(super) fn excluded(pod: &Pod<'_>, namespace: &str, snapshot: &Snapshot) -> Option<Admission> {
-    let labels = snapshot.namespaces.labels(namespace);
-    let exclusion = snapshot
-        .scope
-        .excludes(namespace, &labels, pod.labels(), pod.is_mirror())?;
+pub(super) fn excluded(
+    pod: &Pod<'_>,
+    namespace: &str,
+    labels: &[Label<'_>],
+    snapshot: &Snapshot,
+) -> Option<Admission> {
+    let scope = &snapshot.scope;
+    let exclusion = scope.excludes(namespace, labels, pod.labels(), pod.is_mirror())?;
     Some(Admission {
         exclusion: Some(exclusion),
         ..Admission::unchanged(Outcome::Excluded)

@@ -26,7 +26,7 @@ pub use outcome::{AccountChange, Admission, Facts, ImageCounts, Operation, Outco
 pub use patch::RULES_ANNOTATION;
 pub use validate::validate;
 
-use line::quoted;
+use line::{one_line, quoted};
 use response::Response;
 use review::{BareReview, GroupVersionKind, Pod, Review};
 
@@ -46,8 +46,11 @@ pub struct Answer {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum BadReview {
+    /// Not text.
+    #[error("the body is not UTF-8, and JSON is: {0}")]
+    NotUtf8(#[source] std::str::Utf8Error),
     /// Not JSON, or not of the shape of a review.
-    #[error("the body is not an AdmissionReview in JSON: {0}")]
+    #[error("the body is not an AdmissionReview in JSON: {}", one_line(&.0.to_string(), 200))]
     NotJson(#[source] serde_json::Error),
     /// Another kind.
     #[error("the body is of kind {0}: only `AdmissionReview` is answered here")]
@@ -65,7 +68,9 @@ pub enum BadReview {
 
 /// Answers a review.
 pub fn answer(body: &[u8], snapshot: &crate::snapshot::Snapshot) -> Result<Answer, BadReview> {
-    let review = match serde_json::from_slice::<Review<'_>>(body) {
+    // Once for the whole body is five times as fast as once for each string.
+    let body = std::str::from_utf8(body).map_err(BadReview::NotUtf8)?;
+    let review = match serde_json::from_str::<Review<'_>>(body) {
         Ok(review) => review,
         Err(error) => return answer_unreadable(body, error),
     };
@@ -75,17 +80,16 @@ pub fn answer(body: &[u8], snapshot: &crate::snapshot::Snapshot) -> Result<Answe
     let empty = Pod::default();
     let pod = request.object.as_ref().unwrap_or(&empty);
     let namespace = namespace(&request.namespace, pod);
-    let admission = match operation {
-        Operation::Connect => Admission::unchanged(Outcome::Unchanged),
-        _ if !request.kind.is_pod() => other_kind(&request.kind),
-        Operation::Delete => Admission::unchanged(Outcome::Unchanged),
-        _ if request.object.is_none() => Admission::invalid("the request has no object"),
+    let admission = if let Some(admission) = without_a_look(operation, &request.kind) {
+        admission
+    } else if request.object.is_none() {
+        Admission::invalid("the request has no `object`")
+    } else if operation == Operation::Create && request.sub_resource.is_empty() {
+        admit(pod, namespace, snapshot)
+    } else {
         // A subresource cannot change pull secrets, whatever the operation is called.
-        Operation::Create if request.sub_resource.is_empty() => admit(pod, namespace, snapshot),
-        Operation::Create | Operation::Update => {
-            let old = json::read_raw(request.old_object).unwrap_or_default();
-            update::warn(pod, &old, namespace, snapshot)
-        }
+        let old = json::read_raw(request.old_object).unwrap_or_default();
+        update::warn(pod, &old, namespace, snapshot)
     };
     Ok(finish(
         &request.uid,
@@ -98,21 +102,18 @@ pub fn answer(body: &[u8], snapshot: &crate::snapshot::Snapshot) -> Result<Answe
 
 /// A review whose object is of a shape that no Pod has: allowed, with a warning, if the review itself
 /// can be read.
-fn answer_unreadable(body: &[u8], error: serde_json::Error) -> Result<Answer, BadReview> {
-    let Ok(review) = serde_json::from_slice::<BareReview<'_>>(body) else {
+fn answer_unreadable(body: &str, error: serde_json::Error) -> Result<Answer, BadReview> {
+    let Ok(review) = serde_json::from_str::<BareReview<'_>>(body) else {
         return Err(BadReview::NotJson(error));
     };
     check_version(&review.api_version, &review.kind)?;
     let request = review.request.as_ref().ok_or(BadReview::NoRequest)?;
     let operation = operation(&request.operation);
-    let admission = match operation {
-        Operation::Connect => Admission::unchanged(Outcome::Unchanged),
-        _ if !request.kind.is_pod() => other_kind(&request.kind),
-        Operation::Delete => Admission::unchanged(Outcome::Unchanged),
-        Operation::Create | Operation::Update => Admission::invalid(format!(
-            "the object cannot be read as a Pod, so nothing is injected: {error}"
-        )),
-    };
+    let admission = without_a_look(operation, &request.kind).unwrap_or_else(|| {
+        let message =
+            format!("the object cannot be read as a Pod, so nothing is injected: {error}");
+        Admission::invalid(message)
+    });
     Ok(finish(
         &request.uid,
         operation,
@@ -122,14 +123,22 @@ fn answer_unreadable(body: &[u8], error: serde_json::Error) -> Result<Answer, Ba
     ))
 }
 
-fn other_kind(kind: &GroupVersionKind<'_>) -> Admission {
-    let name = match &*kind.kind {
-        "" => "something without a kind".to_owned(),
-        name => quoted(name),
-    };
-    Admission::invalid(format!(
-        "the request is about {name}, and only Pods of v1 are looked at"
-    ))
+/// The answer to a request whose object need not be looked at.
+fn without_a_look(operation: Operation, kind: &GroupVersionKind<'_>) -> Option<Admission> {
+    match operation {
+        // Its object is never a Pod, but the options of `kubectl exec` and the like.
+        Operation::Connect => Some(Admission::unchanged(Outcome::Unchanged)),
+        _ if !kind.is_pod() => {
+            let name = match &*kind.kind {
+                "" => "something without a kind".to_owned(),
+                name => quoted(name),
+            };
+            let message = format!("the request is about {name}, and only Pods of v1 are looked at");
+            Some(Admission::invalid(message))
+        }
+        Operation::Delete => Some(Admission::unchanged(Outcome::Unchanged)),
+        Operation::Create | Operation::Update => None,
+    }
 }
 
 fn check_version(api_version: &str, kind: &str) -> Result<(), BadReview> {

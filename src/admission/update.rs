@@ -19,7 +19,8 @@ pub(super) fn warn(
     namespace: &str,
     snapshot: &Snapshot,
 ) -> Admission {
-    if let Some(excluded) = excluded(pod, namespace, snapshot) {
+    let namespace_labels = snapshot.namespaces.labels(namespace);
+    if let Some(excluded) = excluded(pod, namespace, &namespace_labels, snapshot) {
         return excluded;
     }
     let Some(spec) = &pod.spec else {
@@ -30,7 +31,6 @@ pub(super) fn warn(
         container(spec, image.slot).is_some_and(|container| !known.contains(&*container.name))
     };
     let images: Vec<ImageUse<'_>> = spec.images().into_iter().filter(is_new).collect();
-    let namespace_labels = snapshot.namespaces.labels(namespace);
     let facts = PodFacts {
         namespace,
         namespace_labels: &namespace_labels,

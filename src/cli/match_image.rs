@@ -11,7 +11,7 @@ use super::render::visible;
 use super::shared::{self, OfflineArgs, TableArgs};
 use crate::image::ImageRef;
 use crate::policy::decide::{
-    Considered, Counting, Decision, ImageUse, Label, PodFacts, Slot, Verdict, decide,
+    Considered, Counting, Decision, ImageDecision, ImageUse, Label, PodFacts, Slot, Verdict, decide,
 };
 use crate::snapshot::{Exclusion, Snapshot};
 
@@ -148,7 +148,7 @@ fn to_json<'m>(decision: &Decision<'_, 'm>, excluded: Option<Exclusion>) -> Matc
     let decided = parsed.is_some();
     let in_scope = excluded.is_none();
     let mut rules: Vec<MatchedRule> = Vec::new();
-    for won in image.into_iter().flat_map(|image| image.winners()) {
+    for won in image.into_iter().flat_map(ImageDecision::winners) {
         rules.push(matched_rule(won.rule, won.test.to_string()));
     }
     for rule in &decision.rules {

@@ -85,7 +85,7 @@ fn yaml_blocks(page: &str) -> Vec<(usize, String)> {
         match (&mut open, line.trim_start()) {
             (None, fence) if fence.starts_with("```yaml") => open = Some((n + 2, String::new())),
             (Some(_), "```") => blocks.extend(open.take()),
-            (Some((_, block)), _) => *block += &format!("{line}\n"),
+            (Some((_, block)), _) => block.extend([line, "\n"]),
             (None, _) => {}
         }
     }

@@ -1,8 +1,9 @@
 //! Switches of the service account one by one: what is warned of, refused, kept.
 
+use json_patch::PatchOperation;
 use serde_json::{Value, json};
 
-use super::plugin::{self, Account, TOKEN_PATH};
+use super::plugin::{self, Account, TOKEN_PATH, token_volume};
 use super::{ask, cluster, mutate_review, pod, policy, pulls, review};
 use crate::admission::AccountChange;
 use crate::snapshot::Snapshot;
@@ -207,7 +208,7 @@ fn a_token_volume_that_a_sidecar_mounts_elsewhere_stays() {
         let mut arrived = plugin::run(&sent, &accounts).unwrap();
         let volume = arrived["spec"]["volumes"][0]["name"].clone();
         let sidecar = json!({"name": "s", "image": "quay.io/s", "volumeMounts": [
-            null, {"name": volume, "mountPath": "/token"}, {"name": volume, "mountPath": TOKEN_PATH}]});
+            null, {"name": volume, "mountPath": TOKEN_PATH}, {"name": volume, "mountPath": "/token"}, {"name": volume, "mountPath": TOKEN_PATH}]});
         arrived["spec"]["containers"]
             .as_array_mut()
             .unwrap()
@@ -229,6 +230,77 @@ fn a_token_volume_that_a_sidecar_mounts_elsewhere_stays() {
             spec["containers"][1]["volumeMounts"],
             json!([null, {"name": volume, "mountPath": "/token"}])
         );
+    }
+}
+
+#[test]
+fn a_pod_that_says_itself_whether_it_wants_a_token_is_not_asked_again() {
+    let x = Account {
+        automount: Some(false),
+        ..Account::named("x")
+    };
+    let accounts = [x, Account::named("default")];
+    for (own, removed) in [
+        (json!(null), true),
+        (json!(true), false),
+        (json!(false), false),
+    ] {
+        let sent = authored(|spec| spec["automountServiceAccountToken"] = own.clone());
+        let arrived = plugin::run(&plugin::with_managed_fields(&sent), &accounts).unwrap();
+        let response = ask(&review(&arrived), &snapshot(&accounts, "IfDefault", "Skip"));
+        let mut operations = response.patch.iter();
+        let removes = operations.any(|operation| matches!(operation, PatchOperation::Remove(_)));
+        assert_eq!(removes, removed, "{own}");
+    }
+}
+
+#[test]
+fn without_managed_fields_what_the_old_account_lists_counts_as_inherited() {
+    let x = Account {
+        enforcing: true,
+        ..Account::named("x")
+    };
+    let default = Account {
+        pulls: &["default-pull"],
+        ..Account::named("default")
+    };
+    let accounts = [x, default];
+    for (list, account, why) in [
+        (json!([{"name": "default-pull"}]), "x", "it can go"),
+        (
+            json!([{"name": "default-pull"}, {"name": "own"}]),
+            "default",
+            "the author's must stay",
+        ),
+    ] {
+        let mut arrived = pod("nginx");
+        arrived["spec"]["imagePullSecrets"] = list.clone();
+        arrived["spec"]["serviceAccountName"] = json!("default");
+        let snapshot = snapshot(&accounts, "IfDefault", "Skip");
+        let (after, _) = mutate_review(&review(&arrived), &snapshot);
+        assert_eq!(
+            after["spec"]["serviceAccountName"], account,
+            "{list}: {why}"
+        );
+        assert_eq!(pulls(&after).is_empty(), account == "x", "{list}: {why}");
+    }
+}
+
+/// The plugin asks for 3607 seconds, and for a person who writes none 3600 are filled in.
+#[test]
+fn without_managed_fields_a_token_volume_of_another_life_is_the_authors() {
+    let x = Account {
+        automount: Some(false),
+        ..Account::named("x")
+    };
+    let accounts = [x, Account::named("default")];
+    for (seconds, stays) in [(3600, true), (3607, false)] {
+        let mut arrived = pod("nginx");
+        arrived["spec"]["volumes"] = json!([token_volume("kube-api-access-mine", seconds)]);
+        let snapshot = snapshot(&accounts, "IfDefault", "Skip");
+        let (after, _) = mutate_review(&review(&arrived), &snapshot);
+        let volumes = after["spec"]["volumes"].as_array().unwrap();
+        assert_eq!(!volumes.is_empty(), stays, "{seconds}");
     }
 }
 

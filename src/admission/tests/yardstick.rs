@@ -44,6 +44,13 @@ fn pods() -> Vec<(Value, &'static str)> {
             "a mount of its own at the token's path",
         ),
         (
+            authored(|s| {
+                s["volumes"] = json!([{"name": "kube-api-access-mine", "emptyDir": {}}]);
+                s["initContainers"][0]["volumeMounts"] = own_mount("kube-api-access-mine");
+            }),
+            "such a mount in an init container",
+        ),
+        (
             authored(|s| s["volumes"] = json!([{"name": "kube-api-access-mine", "emptyDir": {}}])),
             "a volume called as the plugin's",
         ),

@@ -94,7 +94,7 @@ impl Files {
             let read = self.read_once();
             let still = self.stamp() == stamp;
             if still || tries == READS {
-                let (policies, objects) = read?;
+                let [policies, objects] = read?;
                 return Ok(Texts {
                     policies,
                     objects,
@@ -106,11 +106,12 @@ impl Files {
         }
     }
 
-    fn read_once(&self) -> Result<(Vec<Arc<Source>>, Vec<Arc<Source>>), InputError> {
-        Ok((
+    /// The texts of the policies, and of the objects.
+    fn read_once(&self) -> Result<[Vec<Arc<Source>>; 2], InputError> {
+        Ok([
             input::read_all(&self.policies)?,
             input::read_all(&self.objects)?,
-        ))
+        ])
     }
 
     pub(super) fn load(&self, texts: &Texts) -> Loaded {
@@ -191,14 +192,12 @@ impl InForce {
                 }
                 Some(Ok(texts)) => {
                     let reader = Arc::clone(&files);
-                    match tokio::task::spawn_blocking(move || reader.load(&texts)).await {
-                        Ok(loaded) => self.judge(loaded),
-                        Err(_) => {
-                            self.metrics.policy_reload_failed();
-                            tracing::error!(
-                                "reading the policies panicked; the table in force stays"
-                            );
-                        }
+                    let load = tokio::task::spawn_blocking(move || reader.load(&texts));
+                    if let Ok(loaded) = load.await {
+                        self.judge(loaded);
+                    } else {
+                        self.metrics.policy_reload_failed();
+                        tracing::error!("reading the policies panicked; the table in force stays");
                     }
                 }
             }
@@ -294,7 +293,8 @@ pub(super) fn tell(
     );
 }
 
-#[cfg(all(test, unix))]
+#[cfg(test)]
+#[cfg(unix)]
 mod tests {
     use std::fs;
     use std::os::unix::fs::symlink;
@@ -369,7 +369,7 @@ mod tests {
             (told, why.to_owned())
         };
         let is = |(told, why): (String, String), want: &str| {
-            assert!(told.contains(want), "{why}: {told}")
+            assert!(told.contains(want), "{why}: {told}");
         };
         is(look("as it was loaded"), "nothing");
         fs::write(&file, "two").unwrap();

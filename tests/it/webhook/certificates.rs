@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::symlink;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
 
 use pullpass::server::certificate::{self, Pair};
@@ -12,7 +12,7 @@ use rcgen::{
 
 use super::client::{Client, config};
 use super::server::Place;
-use super::{policy, review, secrets, until};
+use super::{Load, policy, review, secrets, until};
 
 fn new_pair() -> Pair {
     certificate::self_signed(&[], SystemTime::now()).unwrap()
@@ -49,19 +49,20 @@ fn a_certificate_swapped_by_its_link_fails_no_request() {
         |n: usize| Client::connect(server.admission, &config(&[&pairs[n].ca], None)).is_ok();
     assert!(shows(0) && !shows(1));
     let pod = review("shop", &["nginx"]);
-    let (done, asked, connected) = (AtomicBool::new(false), AtomicU64::new(0), AtomicU64::new(0));
+    let (load, asked, connected) = (Load::default(), AtomicU64::new(0), AtomicU64::new(0));
     std::thread::scope(|threads| {
+        let _load = load.until_dropped();
         for _ in 0..3 {
             threads.spawn(|| {
                 let mut client = Client::connect(server.admission, &all).unwrap();
-                while !done.load(Ordering::Relaxed) {
+                while load.goes_on() {
                     assert_eq!(secrets(&client.ask(&pod)), ["one"]);
                     asked.fetch_add(1, Ordering::Relaxed);
                 }
             });
         }
         threads.spawn(|| {
-            while !done.load(Ordering::Relaxed) {
+            while load.goes_on() {
                 let mut client = Client::connect(server.admission, &all).unwrap();
                 assert_eq!(secrets(&client.ask(&pod)), ["one"]);
                 connected.fetch_add(1, Ordering::Relaxed);
@@ -72,13 +73,12 @@ fn a_certificate_swapped_by_its_link_fails_no_request() {
             until("the new certificate is shown", || shows(n));
             assert!(!shows(n - 1), "and the old one no more");
         }
-        done.store(true, Ordering::Relaxed);
     });
     assert!(asked.into_inner() > 100 && connected.into_inner() > 10);
-    server.until_metric("pullpass_tls_reloads_total{result=\"success\"}", 2.0);
+    server.until_count("pullpass_tls_reloads_total{result=\"success\"}", 2);
     assert_eq!(
-        server.metric("pullpass_tls_reloads_total{result=\"failure\"}"),
-        0.0
+        server.count("pullpass_tls_reloads_total{result=\"failure\"}"),
+        0
     );
     server.until_ready();
 }
@@ -86,7 +86,7 @@ fn a_certificate_swapped_by_its_link_fails_no_request() {
 #[test]
 fn a_bad_pair_keeps_the_old_one_is_counted_and_can_be_mended() {
     let server = Place::with(&policy(&[("docker.io", "one")])).start(&[]);
-    let mut failures = 0.0;
+    let mut failures = 0;
     let other = new_pair();
     for (file, text, why) in [
         ("tls.crt", "no certificate", "a file that is no certificate"),
@@ -97,10 +97,10 @@ fn a_bad_pair_keeps_the_old_one_is_counted_and_can_be_mended() {
         ),
         ("tls.key", "", "an empty key"),
     ] {
-        failures += 1.0;
+        failures += 1;
         let good = fs::read_to_string(server.place.path(file)).unwrap();
         server.place.put(file, text);
-        server.until_metric("pullpass_tls_reloads_total{result=\"failure\"}", failures);
+        server.until_count("pullpass_tls_reloads_total{result=\"failure\"}", failures);
         assert_eq!(
             secrets(&server.client().ask(&review("shop", &["nginx"]))),
             ["one"],
@@ -111,12 +111,9 @@ fn a_bad_pair_keeps_the_old_one_is_counted_and_can_be_mended() {
             "{why}: {}",
             server.log()
         );
-        let taken = server.metric("pullpass_tls_reloads_total{result=\"success\"}");
+        let taken = server.count("pullpass_tls_reloads_total{result=\"success\"}");
         server.place.put(file, &good);
-        server.until_metric(
-            "pullpass_tls_reloads_total{result=\"success\"}",
-            taken + 1.0,
-        );
+        server.until_count("pullpass_tls_reloads_total{result=\"success\"}", taken + 1);
     }
 }
 
@@ -136,11 +133,11 @@ fn with_a_client_ca_only_clients_with_its_certificate_are_answered() {
     let pod = review("shop", &["nginx"]);
     let refused = "pullpass_tls_handshake_errors_total{reason=\"client_certificate\"}";
     // With TLS 1.3 the client learns of it when it reads.
-    let before = server.metric(refused);
+    let before = server.count(refused);
     let answer = Client::connect(server.admission, &config(&[trusted], None))
         .and_then(|mut client| client.post(&pod));
     assert!(answer.is_err(), "without a certificate: {answer:?}");
-    until("it is counted", || server.metric(refused) > before);
+    until("it is counted", || server.count(refused) > before);
 
     let stranger = new_pair();
     let identity = Some((&*stranger.certificate, &*stranger.key));

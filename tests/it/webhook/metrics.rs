@@ -60,15 +60,15 @@ fn every_answer_is_counted_with_what_became_of_it() {
             pod(&["nginx", "other.example.com/a", "A b"]),
             200,
             vec![
-                (outcome("CREATE", "patched"), 1.0),
-                (images("matched"), 1.0),
-                (images("unmatched"), 1.0),
-                (images("unreadable"), 1.0),
+                (outcome("CREATE", "patched"), 1),
+                (images("matched"), 1),
+                (images("unmatched"), 1),
+                (images("unreadable"), 1),
                 (
                     "pullpass_injected_secrets_total{policy=\"company\"}".to_owned(),
-                    2.0,
+                    2,
                 ),
-                (warning("PP201"), 1.0),
+                (warning("PP201"), 1),
             ],
         ),
         (
@@ -76,74 +76,62 @@ fn every_answer_is_counted_with_what_became_of_it() {
             pod(&["other.example.com/a"]),
             200,
             vec![
-                (outcome("CREATE", "unchanged"), 1.0),
-                (images("unmatched"), 1.0),
+                (outcome("CREATE", "unchanged"), 1),
+                (images("unmatched"), 1),
             ],
         ),
         (
             "a Pod out of scope",
             super::review("kube-system", &["nginx"]),
             200,
-            vec![
-                (outcome("CREATE", "excluded"), 1.0),
-                (images("matched"), 0.0),
-            ],
+            vec![(outcome("CREATE", "excluded"), 1), (images("matched"), 0)],
         ),
         (
             "a Pod that is switched",
             pod(&["build.example.com/a"]),
             200,
-            vec![
-                (outcome("CREATE", "patched"), 1.0),
-                (account("switched"), 1.0),
-            ],
+            vec![(outcome("CREATE", "patched"), 1), (account("switched"), 1)],
         ),
         (
             "a Pod whose account is missing",
             pod(&["lost.example.com/a"]),
             200,
-            vec![(account("missing"), 1.0), (warning("PP203"), 1.0)],
+            vec![(account("missing"), 1), (warning("PP203"), 1)],
         ),
         (
             "a Pod that is refused",
             pod(&["strict.example.com/a"]),
             200,
-            vec![
-                (outcome("CREATE", "denied"), 1.0),
-                (account("missing"), 1.0),
-            ],
+            vec![(outcome("CREATE", "denied"), 1), (account("missing"), 1)],
         ),
         (
             "an update that lacks a secret",
             update,
             200,
-            vec![
-                (outcome("UPDATE", "unchanged"), 1.0),
-                (warning("PP206"), 2.0),
-            ],
+            vec![(outcome("UPDATE", "unchanged"), 1), (warning("PP206"), 2)],
         ),
         (
             "something else than a Pod",
             service,
             200,
-            vec![(outcome("CREATE", "invalid"), 1.0), (warning("PP208"), 1.0)],
+            vec![(outcome("CREATE", "invalid"), 1), (warning("PP208"), 1)],
         ),
         (
             "no review at all",
             json!({}),
             400,
-            vec![(outcome("unknown", "invalid"), 1.0)],
+            vec![(outcome("unknown", "invalid"), 1)],
         ),
     ] {
         let count = "pullpass_admission_duration_seconds_count".to_owned();
-        let moved = [moved, vec![(count, if status == 200 { 1.0 } else { 0.0 })]].concat();
-        let before: Vec<f64> = moved
+        let moved = [moved, vec![(count, u64::from(status == 200))]].concat();
+        let before: Vec<u64> = moved
             .iter()
-            .map(|(series, _)| server.metric(series))
+            .map(|(series, _)| server.count(series))
             .collect();
         assert_eq!(client.post(&review).unwrap().status, status, "{why}");
         for ((series, by), before) in moved.iter().zip(before) {
-            assert_eq!(server.metric(series) - before, *by, "{why}: {series}");
+            assert_eq!(server.count(series) - before, *by, "{why}: {series}");
         }
     }
 }
@@ -154,18 +142,18 @@ fn gauges_say_what_is_open_and_in_flight_now() {
     server.until_ready();
     let (connections, in_flight) = ("pullpass_connections", "pullpass_admission_in_flight");
     // The self-call is a connection too, for a moment.
-    server.until_metric(connections, 0.0);
+    server.until_count(connections, 0);
     let mut clients: Vec<Client> = (0..3).map(|_| server.client()).collect();
-    until("they are counted", || server.metric(connections) >= 3.0);
-    assert_eq!(server.metric(in_flight), 0.0);
+    until("they are counted", || server.count(connections) >= 3);
+    assert_eq!(server.count(in_flight), 0);
     let (head, body) = request(&review("shop", &["nginx"]));
     clients[0].send(&head).unwrap();
-    server.until_metric(in_flight, 1.0);
+    server.until_count(in_flight, 1);
     clients[0].send(&body).unwrap();
     assert_eq!(clients[0].receive().unwrap().status, 200);
-    server.until_metric(in_flight, 0.0);
+    server.until_count(in_flight, 0);
     drop(clients);
-    server.until_metric(connections, 0.0);
+    server.until_count(connections, 0);
 }
 
 #[test]
@@ -183,7 +171,7 @@ fn handshakes_that_fail_are_counted_by_their_reason() {
             let _ = stream.read_to_end(&mut rest);
         }),
         ("closed", &|| {
-            drop(TcpStream::connect(server.admission).unwrap())
+            drop(TcpStream::connect(server.admission).unwrap());
         }),
         ("refused_by_client", &|| {
             let trusts_another = config(&[&stranger.pair.ca], None);
@@ -191,9 +179,9 @@ fn handshakes_that_fail_are_counted_by_their_reason() {
         }),
     ];
     for (reason, fail) in cases {
-        assert_eq!(server.metric(&errors(reason)), 0.0, "{reason}");
+        assert_eq!(server.count(&errors(reason)), 0, "{reason}");
         fail();
-        server.until_metric(&errors(reason), 1.0);
+        server.until_count(&errors(reason), 1);
     }
 }
 
@@ -221,12 +209,12 @@ fn what_is_so_from_the_start_is_told_from_the_start() {
     let loaded = server.metric("pullpass_policy_last_reload_success_timestamp_seconds");
     assert!((loaded - now).abs() < 60.0, "{loaded}");
     for (series, want) in [
-        ("pullpass_policy_rules", 4.0),
-        ("pullpass_policy_documents{state=\"loaded\"}", 1.0),
-        ("pullpass_policy_documents{state=\"rejected\"}", 0.0),
-        ("pullpass_policy_last_reload_successful", 1.0),
+        ("pullpass_policy_rules", 4),
+        ("pullpass_policy_documents{state=\"loaded\"}", 1),
+        ("pullpass_policy_documents{state=\"rejected\"}", 0),
+        ("pullpass_policy_last_reload_successful", 1),
     ] {
-        assert_eq!(server.metric(series), want, "{series}");
+        assert_eq!(server.count(series), want, "{series}");
     }
     assert!(!server.digest().is_empty());
     for (series, why) in [

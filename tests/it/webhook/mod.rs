@@ -8,6 +8,8 @@ mod server;
 mod shutdown;
 mod start;
 
+use std::fmt::Write as _;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -24,15 +26,38 @@ fn until(what: &str, mut condition: impl FnMut() -> bool) {
     }
 }
 
+/// Ends threads that ask until it is dropped, also by a failure of the test.
+#[derive(Default)]
+struct Load(AtomicBool);
+
+impl Load {
+    fn goes_on(&self) -> bool {
+        !self.0.load(Ordering::Relaxed)
+    }
+
+    /// Ends the load when the value is dropped.
+    fn until_dropped(&self) -> impl Drop + use<'_> {
+        struct End<'l>(&'l Load);
+        impl Drop for End<'_> {
+            fn drop(&mut self) {
+                self.0.0.store(true, Ordering::Relaxed);
+            }
+        }
+        End(self)
+    }
+}
+
 /// A policy with one rule for each pair of an image pattern and a secret.
 fn policy(rules: &[(&str, &str)]) -> String {
     let mut text =
         "apiVersion: pullpass.dev/v1\nkind: RegistryPolicy\nmetadata: {name: p}\nspec:\n  rules:\n"
             .to_owned();
     for (i, (pattern, secret)) in rules.iter().enumerate() {
-        text += &format!(
-            "    - {{name: r{i}, match: {{images: [\"{pattern}\"]}}, inject: {{imagePullSecrets: [{secret}]}}}}\n"
-        );
+        writeln!(
+            text,
+            "    - {{name: r{i}, match: {{images: [\"{pattern}\"]}}, inject: {{imagePullSecrets: [{secret}]}}}}"
+        )
+        .unwrap();
     }
     text
 }

@@ -4,12 +4,12 @@ use std::fs;
 use std::io::Write;
 use std::os::unix::fs::symlink;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde_json::json;
 
 use super::server::{Place, Server};
-use super::{patch, policy, review, secrets, until};
+use super::{Load, patch, policy, review, secrets, until};
 
 const SUCCESSFUL: &str = "pullpass_policy_last_reload_successful";
 const TIMESTAMP: &str = "pullpass_policy_last_reload_success_timestamp_seconds";
@@ -34,7 +34,7 @@ fn an_edit_is_in_force_soon_also_on_a_connection_that_is_open() {
     let (digest, loaded_at) = (server.digest(), server.metric(TIMESTAMP));
     let mut open = server.client();
     assert_eq!(secrets(&open.ask(&review("shop", &["nginx"]))), ["one"]);
-    assert_eq!(server.metric("pullpass_policy_rules"), 1.0);
+    assert_eq!(server.count("pullpass_policy_rules"), 1);
     server.place.put(
         "policy.yaml",
         &policy(&[("docker.io", "two"), ("quay.io", "three")]),
@@ -43,7 +43,7 @@ fn an_edit_is_in_force_soon_also_on_a_connection_that_is_open() {
     assert_eq!(secrets(&open.ask(&review("shop", &["nginx"]))), ["two"]);
     assert_ne!(server.digest(), digest);
     assert!(server.metric(TIMESTAMP) > loaded_at);
-    assert_eq!(server.metric("pullpass_policy_rules"), 2.0);
+    assert_eq!(server.count("pullpass_policy_rules"), 2);
     assert!(
         server.get("/readyz?verbose").body.contains("2 rules"),
         "readiness tells it too"
@@ -71,31 +71,23 @@ fn a_bad_edit_keeps_the_table_is_counted_and_logged_and_can_be_mended() {
     server.until_ready();
     let digest = server.digest();
     for (bad, told, rejected) in [
-        (
-            policy(&[("a[b", "two")]),
-            "error[PP108] policy.yaml:6:",
-            1.0,
-        ),
-        ("a: [1".to_owned(), "error[PP101] policy.yaml:1:", 1.0),
+        (policy(&[("a[b", "two")]), "error[PP108] policy.yaml:6:", 1),
+        ("a: [1".to_owned(), "error[PP101] policy.yaml:1:", 1),
         (
             "kind: Pod\n".to_owned(),
             "there is no RegistryPolicy in them",
-            0.0,
+            0,
         ),
-        (
-            format!("{good}---\n{good}"),
-            "error[PP112] policy.yaml:",
-            1.0,
-        ),
+        (format!("{good}---\n{good}"), "error[PP112] policy.yaml:", 1),
     ] {
         let loaded_at = server.metric(TIMESTAMP);
         server.place.put("policy.yaml", &bad);
-        server.until_metric(SUCCESSFUL, 0.0);
+        server.until_count(SUCCESSFUL, 0);
         until("the log tells it", || server.log().contains(told));
         until_injects(&server, &["one"]);
         assert_eq!(server.digest(), digest, "{told}");
-        assert_eq!(server.metric(LOADED), 1.0, "{told}");
-        assert_eq!(server.metric(REJECTED), rejected, "{told}");
+        assert_eq!(server.count(LOADED), 1, "{told}");
+        assert_eq!(server.count(REJECTED), rejected, "{told}");
         assert_eq!(
             server.metric(TIMESTAMP).to_bits(),
             loaded_at.to_bits(),
@@ -107,8 +99,8 @@ fn a_bad_edit_keeps_the_table_is_counted_and_logged_and_can_be_mended() {
             "the old table is as good as before"
         );
         server.place.put("policy.yaml", &good);
-        server.until_metric(SUCCESSFUL, 1.0);
-        assert_eq!(server.metric(REJECTED), 0.0, "{told}");
+        server.until_count(SUCCESSFUL, 1);
+        assert_eq!(server.count(REJECTED), 0, "{told}");
         assert!(server.metric(TIMESTAMP) > loaded_at, "{told}");
     }
 }
@@ -118,7 +110,7 @@ fn a_file_that_is_gone_for_a_while_may_come_back_as_it_was() {
     let server = Place::with(&policy(&[("docker.io", "one")])).start(&[]);
     let (here, away) = (server.place.path("policy.yaml"), server.place.path("away"));
     fs::rename(&here, &away).unwrap();
-    server.until_metric(SUCCESSFUL, 0.0);
+    server.until_count(SUCCESSFUL, 0);
     until("the log tells it", || {
         server
             .log()
@@ -126,7 +118,7 @@ fn a_file_that_is_gone_for_a_while_may_come_back_as_it_was() {
     });
     until_injects(&server, &["one"]);
     fs::rename(&away, &here).unwrap();
-    server.until_metric(SUCCESSFUL, 1.0);
+    server.until_count(SUCCESSFUL, 1);
     let told = server.log().matches("cannot read `policy.yaml`").count();
     assert_eq!(told, 1, "told once, not at each look: {}", server.log());
 }
@@ -158,9 +150,9 @@ fn an_edit_of_the_objects_is_an_edit_of_the_table() {
     server
         .place
         .put("objects.yaml", "{apiVersion: v1, kind: ServiceAccount}");
-    server.until_metric(SUCCESSFUL, 0.0);
+    server.until_count(SUCCESSFUL, 0);
     assert!(switches(), "bad objects are not taken");
-    assert_eq!(server.metric(REJECTED), 0.0, "no policy is wrong");
+    assert_eq!(server.count(REJECTED), 0, "no policy is wrong");
     server.place.put("objects.yaml", &account("default"));
     until("the account is gone", || !switches());
 }
@@ -242,14 +234,15 @@ fn reloads_under_load_fail_no_request_and_answer_by_one_of_the_tables() {
         [client.post(&pod).unwrap().body, two]
     };
     assert_ne!(answers[0], answers[1]);
-    let (done, asked) = (AtomicBool::new(false), AtomicU64::new(0));
+    let (load, asked) = (Load::default(), AtomicU64::new(0));
     std::thread::scope(|threads| {
+        let _load = load.until_dropped();
         for _ in 0..CLIENTS {
             threads.spawn(|| {
                 // One connection all the while: nothing closes it.
                 let mut client = server.client();
                 let mut seen = [false; 2];
-                while !done.load(Ordering::Relaxed) {
+                while load.goes_on() {
                     let response = client.post(&pod).unwrap();
                     let table = answers.iter().position(|answer| *answer == response.body);
                     let table =
@@ -266,12 +259,11 @@ fn reloads_under_load_fail_no_request_and_answer_by_one_of_the_tables() {
                 server.digest() == digests[n % 2]
             });
         }
-        done.store(true, Ordering::Relaxed);
     });
     let asked = asked.into_inner();
     assert!(asked > RELOADS as u64, "only {asked} requests");
-    let counted = server
-        .metric("pullpass_admission_requests_total{operation=\"CREATE\",outcome=\"patched\"}");
-    assert!(counted >= asked as f64, "{counted} counted of {asked}");
-    assert_eq!(server.metric(SUCCESSFUL), 1.0);
+    let counted =
+        server.count("pullpass_admission_requests_total{operation=\"CREATE\",outcome=\"patched\"}");
+    assert!(counted >= asked, "{counted} counted of {asked}");
+    assert_eq!(server.count(SUCCESSFUL), 1);
 }

@@ -99,7 +99,7 @@ impl Server {
             let log = Arc::clone(&log);
             std::thread::spawn(move || {
                 for line in stderr.lines() {
-                    *log.lock().unwrap() += &format!("{}\n", line.unwrap());
+                    log.lock().unwrap().extend([&*line.unwrap(), "\n"]);
                 }
             })
         };
@@ -151,12 +151,16 @@ impl Server {
         value.map_or(0.0, |value| value.parse().unwrap())
     }
 
-    /// Waits until a series has exactly this value.
-    pub(super) fn until_metric(&self, series: &str, want: f64) {
-        let mut last = f64::NAN;
+    /// The same for what is counted.
+    pub(super) fn count(&self, series: &str) -> u64 {
+        let value = self.metric(series);
+        format!("{value:.0}").parse().unwrap()
+    }
+
+    /// Waits until a count is exactly this.
+    pub(super) fn until_count(&self, series: &str, want: u64) {
         until(&format!("{series} is {want}"), || {
-            last = self.metric(series);
-            (last - want).abs() < 0.001
+            self.count(series) == want
         });
     }
 

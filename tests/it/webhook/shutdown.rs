@@ -25,7 +25,7 @@ fn a_signal_ends_readiness_at_once_and_no_request() {
         let (first, rest) = body.split_at(body.len() / 2);
         let mut half = server.client();
         half.send(&[&head, first].concat()).unwrap();
-        server.until_metric("pullpass_admission_in_flight", 1.0);
+        server.until_count("pullpass_admission_in_flight", 1);
 
         let start = Instant::now();
         server.signal(signal);
@@ -61,7 +61,7 @@ fn a_request_that_outlasts_the_drain_is_finished() {
     let (head, body) = request(&review("shop", &["nginx"]));
     let mut client = server.client();
     client.send(&head).unwrap();
-    server.until_metric("pullpass_admission_in_flight", 1.0);
+    server.until_count("pullpass_admission_in_flight", 1);
     server.signal("TERM");
     until("the port is closed", || {
         std::net::TcpStream::connect(server.admission).is_err()
@@ -101,7 +101,7 @@ fn a_second_signal_stops_it_where_it_is() {
     let server = place().start(&["--drain", "10m"]);
     let mut half = server.client();
     half.send(&request(&review("shop", &["nginx"])).0).unwrap();
-    server.until_metric("pullpass_admission_in_flight", 1.0);
+    server.until_count("pullpass_admission_in_flight", 1);
     server.signal("TERM");
     until("it drains", || server.get("/readyz").status == 503);
     server.signal("TERM");
