@@ -6,7 +6,8 @@
 
 /// Whether a text has any character that is special in a glob.
 pub(crate) fn is_glob(text: &str) -> bool {
-    text.contains(['*', '?', '[', '\\'])
+    text.bytes()
+        .any(|b| matches!(b, b'*' | b'?' | b'[' | b'\\'))
 }
 
 /// Checks a glob, as Go's `path.Match` would before it matches. The error says what is wrong.
@@ -121,30 +122,32 @@ pub(crate) fn affixes(glob: &str) -> (&str, &str) {
 }
 
 /// The characters of a checked glob that stand for themselves.
-pub(crate) fn literals(glob: &str) -> Vec<u8> {
+pub(crate) fn literals(glob: &str) -> impl Iterator<Item = u8> {
     let mut rest = glob.as_bytes();
-    let mut literals = Vec::with_capacity(rest.len());
-    while let Some((&first, tail)) = rest.split_first() {
-        rest = match first {
-            b'*' | b'?' => tail,
-            b'[' => class(tail, 0).map_or(&[][..], |(_, tail)| tail),
-            b'\\' => {
-                literals.extend(tail.first());
-                tail.get(1..).unwrap_or_default()
+    std::iter::from_fn(move || {
+        loop {
+            let (&first, tail) = rest.split_first()?;
+            match first {
+                b'*' | b'?' => rest = tail,
+                b'[' => rest = class(tail, 0).map_or(&[], |(_, tail)| tail),
+                b'\\' => {
+                    let (&escaped, tail) = tail.split_first()?;
+                    rest = tail;
+                    return Some(escaped);
+                }
+                literal => {
+                    rest = tail;
+                    return Some(literal);
+                }
             }
-            literal => {
-                literals.push(literal);
-                tail
-            }
-        };
-    }
-    literals
+        }
+    })
 }
 
 /// How many characters of a checked glob stand for themselves.
 pub(crate) fn literal_characters(glob: &str) -> usize {
     if is_glob(glob) {
-        literals(glob).len()
+        literals(glob).count()
     } else {
         glob.len()
     }

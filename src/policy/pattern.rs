@@ -348,15 +348,14 @@ impl Pattern {
                 "write one `/` between segments",
             );
         }
-        let literals = glob::literals(path);
-        if literals.iter().any(u8::is_ascii_uppercase) {
+        if glob::literals(path).any(|b| b.is_ascii_uppercase()) {
             return because(
                 "a repository has no upper-case letter".into(),
                 "write the path in lower case",
             );
         }
-        let in_path = |b: &u8| b.is_ascii_alphanumeric() || b"._-/".contains(b);
-        if !literals.iter().all(in_path) {
+        let in_path = |b: u8| b.is_ascii_alphanumeric() || b"._-/".contains(&b);
+        if !glob::literals(path).all(in_path) {
             return because(
                 "a repository has letters, digits, `.`, `_`, `-` and `/` alone".into(),
                 "remove the other characters",
@@ -377,10 +376,10 @@ impl Pattern {
         if host.split('.').any(str::is_empty) {
             return because("the host has an empty label".into(), "remove the extra dot");
         }
-        let in_label = |b: &u8| b.is_ascii_alphanumeric() || *b == b'-';
+        let in_label = |b: u8| b.is_ascii_alphanumeric() || b == b'-';
         let bad = |label: &&str| {
             let dash = !glob::is_glob(label) && (label.starts_with('-') || label.ends_with('-'));
-            dash || !glob::literals(label).iter().all(in_label)
+            dash || !glob::literals(label).all(in_label)
         };
         if let Some(label) = host.split('.').find(bad) {
             return because(
