@@ -73,9 +73,9 @@ pub fn load(policies: &[Arc<Source>], objects: &[Arc<Source>], options: &LoadOpt
         foreign,
         diagnostics,
         snapshot: Snapshot {
-            table: Table::new(policies),
-            namespaces: cluster.namespaces,
-            accounts: cluster.accounts,
+            table: Table::new(policies).into(),
+            namespaces: cluster.namespaces.into(),
+            accounts: cluster.accounts.into(),
             scope: options.scope.clone(),
         },
     }

@@ -14,36 +14,87 @@ use crate::policy::table::Table;
 pub const INJECT_LABEL: &str = "pullpass.dev/inject";
 /// The label that every namespace has.
 const NAME_LABEL: &str = "kubernetes.io/metadata.name";
-/// Everything that a decision reads.
-#[derive(Debug)]
+
+/// Everything that a decision reads. Cheap to clone: a change of one part shares the others.
+#[derive(Clone, Debug)]
 pub struct Snapshot {
     /// The rules.
-    pub table: Table,
+    pub table: Arc<Table>,
     /// The namespaces' labels.
-    pub namespaces: Namespaces,
+    pub namespaces: Arc<Namespaces>,
     /// The service accounts.
-    pub accounts: Accounts,
+    pub accounts: Arc<Accounts>,
     /// Which namespaces and Pods are left alone.
     pub scope: ScopeOptions,
 }
 
-/// Labels of namespaces.
+/// How much is known of objects that nobody gave.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Coverage {
+    /// They may exist all the same: manifests name a few of a cluster's objects.
+    #[default]
+    Partial,
+    /// They do not exist, or came into being this moment: a cluster is watched.
+    Whole,
+}
+
+/// Labels of namespaces. A clone shares them: it costs two counters a namespace.
 #[derive(Clone, Debug, Default)]
-pub struct Namespaces(HashMap<Box<str>, Box<[Label<'static>]>>);
+pub struct Namespaces {
+    labels: HashMap<Arc<str>, Arc<[Label<'static>]>>,
+    coverage: Coverage,
+}
 
 impl Namespaces {
+    /// None yet.
+    #[must_use]
+    pub fn new(coverage: Coverage) -> Self {
+        Self {
+            labels: HashMap::new(),
+            coverage,
+        }
+    }
+
     /// Gives a namespace its labels; `kubernetes.io/metadata.name` is added.
     pub fn insert(&mut self, name: &str, mut labels: Vec<Label<'static>>) {
         if label(&labels, NAME_LABEL).is_none() {
             labels.push((NAME_LABEL.into(), name.to_owned().into()));
         }
-        self.0.insert(name.into(), labels.into());
+        self.labels.insert(name.into(), labels.into());
+    }
+
+    /// A namespace is gone.
+    pub fn remove(&mut self, name: &str) {
+        self.labels.remove(name);
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.labels.len()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.labels.is_empty()
+    }
+
+    /// Their names.
+    pub fn names(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.labels.keys()
+    }
+
+    /// Whether a namespace should be here and is not: a watch may bring it any moment.
+    #[must_use]
+    pub fn lacks(&self, name: &str) -> bool {
+        self.coverage == Coverage::Whole && !self.labels.contains_key(name)
     }
 
     /// A namespace's labels. One that nobody gave has only its name's.
     #[must_use]
     pub fn labels<'a>(&'a self, name: &'a str) -> Cow<'a, [Label<'a>]> {
-        match self.0.get(name) {
+        match self.labels.get(name) {
             Some(labels) => Cow::Borrowed(labels),
             None => Cow::Owned(vec![(NAME_LABEL.into(), name.into())]),
         }
@@ -63,9 +114,12 @@ pub struct Account {
     pub enforcing: bool,
 }
 
-/// Service accounts by namespace and name.
-#[derive(Debug, Default)]
-pub struct Accounts(HashMap<Box<str>, HashMap<Box<str>, Account>>);
+/// Service accounts by namespace and name. A clone shares them.
+#[derive(Clone, Debug, Default)]
+pub struct Accounts {
+    by_namespace: HashMap<Arc<str>, Arc<HashMap<Box<str>, Account>>>,
+    coverage: Coverage,
+}
 
 /// What is known of a service account.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,20 +133,61 @@ pub enum AccountLookup<'s> {
 }
 
 impl Accounts {
+    /// None yet.
+    #[must_use]
+    pub fn new(coverage: Coverage) -> Self {
+        Self {
+            by_namespace: HashMap::new(),
+            coverage,
+        }
+    }
+
     /// Adds an account. From then on its namespace's accounts are complete.
     pub fn insert(&mut self, namespace: &str, name: &str, account: Account) {
-        self.0
-            .entry(namespace.into())
-            .or_default()
-            .insert(name.into(), account);
+        let accounts = self.by_namespace.entry(namespace.into()).or_default();
+        Arc::make_mut(accounts).insert(name.into(), account);
+    }
+
+    /// An account is gone.
+    pub fn remove(&mut self, namespace: &str, name: &str) {
+        let Some(accounts) = self.by_namespace.get_mut(namespace) else {
+            return;
+        };
+        let accounts = Arc::make_mut(accounts);
+        accounts.remove(name);
+        if accounts.is_empty() && self.coverage == Coverage::Whole {
+            self.by_namespace.remove(namespace);
+        }
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.by_namespace
+            .values()
+            .map(|accounts| accounts.len())
+            .sum()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Whether an account should be here and is not: a watch may bring it any moment.
+    #[must_use]
+    pub fn lacks(&self, namespace: &str, name: &str) -> bool {
+        self.coverage == Coverage::Whole && self.get(namespace, name) == AccountLookup::Missing
     }
 
     /// Looks an account up.
     #[must_use]
     pub fn get(&self, namespace: &str, name: &str) -> AccountLookup<'_> {
-        match self.0.get(namespace) {
-            None => AccountLookup::Assumed,
-            Some(accounts) => accounts
+        match (self.by_namespace.get(namespace), self.coverage) {
+            (None, Coverage::Partial) => AccountLookup::Assumed,
+            (None, Coverage::Whole) => AccountLookup::Missing,
+            (Some(accounts), _) => accounts
                 .get(name)
                 .map_or(AccountLookup::Missing, AccountLookup::Known),
         }
@@ -420,6 +515,34 @@ mod tests {
                 "{name} {key}: {why}"
             );
         }
+    }
+
+    #[test]
+    fn in_a_watched_cluster_what_is_not_there_is_lacked() {
+        let mut namespaces = Namespaces::new(Coverage::Whole);
+        namespaces.insert("web", Vec::new());
+        let mut accounts = Accounts::new(Coverage::Whole);
+        accounts.insert("web", "builder", Account::default());
+        assert!(!namespaces.lacks("web") && namespaces.lacks("new"));
+        assert!(!Namespaces::default().lacks("new"), "manifests are partial");
+        for (namespace, name, want) in [
+            ("web", "builder", false),
+            ("web", "default", true),
+            ("new", "default", true),
+        ] {
+            assert_eq!(accounts.lacks(namespace, name), want, "{namespace}/{name}");
+            assert!(
+                !Accounts::default().lacks(namespace, name),
+                "manifests are partial"
+            );
+        }
+        let before = accounts.clone();
+        accounts.remove("web", "builder");
+        assert_eq!(accounts.get("web", "builder"), AccountLookup::Missing);
+        assert!(
+            accounts.is_empty() && before.len() == 1,
+            "a clone keeps what it had"
+        );
     }
 
     #[test]

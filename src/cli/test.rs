@@ -297,7 +297,7 @@ fn run_case(
         .or(given.namespace)
         .unwrap_or_else(|| namespace.to_owned());
     if let Some(labels) = said.and_then(|namespace| namespace.labels.clone()) {
-        snapshot.namespaces.insert(&namespace, labels);
+        Arc::make_mut(&mut snapshot.namespaces).insert(&namespace, labels);
     }
     let pod = as_the_api_server_sends(given.pod, &namespace, snapshot);
     let admission = manifest::admit_value(&pod, &namespace, snapshot)
