@@ -314,9 +314,15 @@ impl ScopeOptions {
         }
         self.excludes_namespace(namespace, namespace_labels)
             .or_else(|| {
-                let opted_out = label(pod_labels, INJECT_LABEL) == Some("disabled");
-                (opted_out && !self.ignore_opt_out).then_some(Exclusion::PodOptedOut)
+                self.pod_opts_out(pod_labels)
+                    .then_some(Exclusion::PodOptedOut)
             })
+    }
+
+    /// Whether a Pod's label leaves it alone, wherever it is.
+    #[must_use]
+    pub fn pod_opts_out(&self, pod_labels: &[Label<'_>]) -> bool {
+        !self.ignore_opt_out && label(pod_labels, INJECT_LABEL) == Some("disabled")
     }
 }
 

@@ -16,13 +16,13 @@ use clap::ValueEnum;
 use super::Exit;
 use super::output::Io;
 use super::shared::{self, TableArgs};
-use crate::admission::{Answer, BadReview, answer, validate};
+use crate::admission::{BadReview, answer, validate};
 use crate::load::Loaded;
 use crate::metrics::Metrics;
 use crate::policy::parse_duration;
 use crate::server::health::{Check, Health, State};
 use crate::server::limits::Limits;
-use crate::server::{CertificateSource, Config, Endpoint, run_until_signalled, runtime};
+use crate::server::{CertificateSource, Config, Endpoint, Reply, run_until_signalled, runtime};
 use crate::telemetry::{self, LogFormat};
 use reload::{Files, InForce, Seen, summary, tell};
 
@@ -191,12 +191,14 @@ async fn serve(files: Files, seen: Seen, loaded: Loaded, config: Config) -> anyh
     let snapshot = Arc::new(ArcSwap::from_pointee(loaded.snapshot));
     let handler = {
         let snapshot = Arc::clone(&snapshot);
-        move |endpoint: Endpoint, body: &[u8]| -> Result<Answer, BadReview> {
+        move |endpoint: Endpoint, body: &[u8]| -> Result<Reply, BadReview> {
             let snapshot = snapshot.load();
+            // Files are all there is: nothing that they lack could come by waiting.
             match endpoint {
                 Endpoint::Mutate => answer(body, &snapshot),
                 Endpoint::Validate => validate(body, &snapshot),
             }
+            .map(Reply::Now)
         }
     };
     let in_force = InForce {

@@ -4,7 +4,9 @@
 //! error answer repeats anything that the client sent.
 
 use std::error::Error;
+use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,13 +32,37 @@ pub enum Endpoint {
     Validate,
 }
 
+/// What a handler says to a review.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly all are `Now`, and a box for each would cost more than the room"
+)]
+pub enum Reply {
+    /// The answer.
+    Now(Answer),
+    /// An answer, and a wait after which there may be a better one: the handler is asked again.
+    Later {
+        /// What to say if it has been asked often enough.
+        answer: Answer,
+        /// Bounded by whoever made it; a client that goes away drops it.
+        wait: Wait,
+    },
+}
+
+/// Something to wait for.
+pub type Wait = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// A request waits at most this often: once for its namespace, and once for what the rules of that
+/// namespace make it need.
+const WAITS: usize = 2;
+
 /// What answers reviews; the error's `Display` is the sentence of a 400.
 pub trait Handler<E>:
-    Fn(Endpoint, &[u8]) -> Result<Answer, E> + Clone + Send + Sync + 'static
+    Fn(Endpoint, &[u8]) -> Result<Reply, E> + Clone + Send + Sync + 'static
 {
 }
 
-impl<E, H: Fn(Endpoint, &[u8]) -> Result<Answer, E> + Clone + Send + Sync + 'static> Handler<E>
+impl<E, H: Fn(Endpoint, &[u8]) -> Result<Reply, E> + Clone + Send + Sync + 'static> Handler<E>
     for H
 {
 }
@@ -98,11 +124,10 @@ where
         Ok(whole) => whole,
         Err(unread) => return port.unread(unread, &head.headers, body).await,
     };
-    // The handler holds no state of ours that a panic could leave half changed.
-    let answer = catch_unwind(AssertUnwindSafe(|| (port.handler)(endpoint, &whole.bytes)));
+    let answer = ask(&port.handler, endpoint, &whole.bytes).await;
     drop(whole);
     match answer {
-        Ok(Ok(Answer { body, facts })) => {
+        Ok(Ok(Answer { body, facts, .. })) => {
             let took = start.elapsed();
             port.metrics.admitted(&facts, took);
             log(endpoint, &facts, took);
@@ -118,7 +143,7 @@ where
             tracing::debug!(?endpoint, reason = %error, "not a review");
             sentence(StatusCode::BAD_REQUEST, &error.to_string())
         }
-        Err(_) => {
+        Err(Panicked) => {
             port.metrics.panicked();
             sentence(
                 StatusCode::INTERNAL_SERVER_ERROR,
@@ -126,6 +151,42 @@ where
             )
         }
     }
+}
+
+/// The handler, or what it waits for, panicked.
+struct Panicked;
+
+/// Asks the handler, again after each wait. Where nothing is waited for, nothing is allocated.
+async fn ask<H, E>(
+    handler: &H,
+    endpoint: Endpoint,
+    body: &[u8],
+) -> Result<Result<Answer, E>, Panicked>
+where
+    H: Handler<E>,
+    E: Error,
+{
+    for asked in 0.. {
+        // The handler holds no state of ours that a panic could leave half changed.
+        let wait = match catch_unwind(AssertUnwindSafe(|| handler(endpoint, body))) {
+            Ok(Ok(Reply::Later { wait, .. })) if asked < WAITS => wait,
+            Ok(Ok(Reply::Now(answer) | Reply::Later { answer, .. })) => return Ok(Ok(answer)),
+            Ok(Err(error)) => return Ok(Err(error)),
+            Err(_) => break,
+        };
+        over(wait).await?;
+    }
+    Err(Panicked)
+}
+
+/// The end of a wait. A panic in it is the request's, as one of the handler.
+async fn over(mut wait: Wait) -> Result<(), Panicked> {
+    poll_fn(|cx| {
+        catch_unwind(AssertUnwindSafe(|| wait.as_mut().poll(cx)))
+            .map(|poll| poll.map(Ok))
+            .unwrap_or(std::task::Poll::Ready(Err(Panicked)))
+    })
+    .await
 }
 
 fn log(endpoint: Endpoint, facts: &Facts, took: Duration) {
