@@ -64,5 +64,8 @@ pub mod server;
 #[cfg(feature = "serve")]
 pub mod telemetry;
 
+#[cfg(feature = "cluster")]
+pub mod cluster;
+
 #[cfg(all(feature = "cli", feature = "serve"))]
 pub mod cli;
