@@ -57,8 +57,6 @@ pub mod admission;
 
 pub mod manifest;
 
-#[cfg(feature = "cluster")]
-pub mod cluster;
 #[cfg(feature = "serve")]
 pub mod metrics;
 #[cfg(feature = "serve")]

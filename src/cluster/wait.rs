@@ -236,7 +236,8 @@ mod tests {
         let Reply::Later { wait, .. } = edge.ask("web") else {
             panic!("x is not known");
         };
-        edge.published.publish(snapshot(&["web"], &["default", "x"]));
+        edge.published
+            .publish(snapshot(&["web"], &["default", "x"]));
         let start = Instant::now();
         wait.await;
         assert!(start.elapsed().is_zero(), "{:?}", start.elapsed());
@@ -260,7 +261,10 @@ mod tests {
         let name = |n: usize| format!("n-{n}");
         let waiting: Vec<_> = (0..WAITING).map(|n| edge.ask(&name(n))).collect();
         assert!(waiting.iter().all(|r| matches!(r, Reply::Later { .. })));
-        assert!(matches!(edge.ask("late"), Reply::Now(_)), "no place is left");
+        assert!(
+            matches!(edge.ask("late"), Reply::Now(_)),
+            "no place is left"
+        );
         drop(waiting);
         is_about(
             edge.waits("late").await,
