@@ -78,7 +78,7 @@ fn write_yaml(objects: &[Value], out: &mut dyn Write) -> io::Result<()> {
         if i > 0 {
             writeln!(out, "---")?;
         }
-        out.write_all(to_yaml(object)?.as_bytes())?;
+        writeln!(out, "{}", to_yaml(object)?.trim_end())?;
     }
     Ok(())
 }
@@ -117,7 +117,9 @@ mod tests {
             write_yaml(&[json!({"names": [name]})], &mut text).unwrap();
             let text = String::from_utf8(text).unwrap();
             let source = crate::diagnostic::Source::new("t", text.as_str());
-            let read = crate::yaml::read_values(&source);
+            let (documents, error) = crate::yaml::read(&source);
+            assert!(error.is_none(), "{text}");
+            let read: Vec<Value> = documents.iter().map(|d| d.root.to_json()).collect();
             assert_eq!(read, [json!({"names": [name]})], "{text}");
         }
     }
