@@ -16,7 +16,7 @@ use super::mutate::to_yaml;
 use super::output::{Io, Output, OutputParser};
 use crate::names::ConfigMapName;
 
-/// Print manifests that install pullpass: accounts with their rights, webhook configurations.
+/// Print what an installation needs: accounts and rights, webhook configurations.
 #[derive(Debug, clap::Args)]
 #[command(
     arg_required_else_help = true,
@@ -24,9 +24,9 @@ use crate::names::ConfigMapName;
     after_long_help = "\
 Examples:
   pullpass render rbac --policy policies/ | kubectl apply --server-side -f -
-  pullpass render webhook-configuration --service pullpass-system/pullpass-webhook | kubectl apply --server-side -f -
+  pullpass render webhook-configuration --service pullpass-system/pullpass-webhook
 
-Nothing is applied by the command itself, and no cluster is asked."
+Nothing is applied, and no cluster is asked."
 )]
 pub struct Args {
     #[command(subcommand)]
