@@ -16,7 +16,8 @@
 //! `--no-default-features`. The edges carry bytes to it:
 //!
 //! 8. `server`, `metrics`, `telemetry` (feature `serve`): the HTTPS webhook.
-//! 9. `cli` (feature `cli`): one file a command.
+//! 9. `cluster` (feature `cluster`): watches of a cluster, folded into the snapshot in force.
+//! 10. `cli` (feature `cli`): one file a command.
 //!
 //! ```
 //! use pullpass::admission::{admit, review::Pod};
@@ -67,5 +68,8 @@ pub mod server;
 #[cfg(feature = "serve")]
 pub mod telemetry;
 
-#[cfg(all(feature = "cli", feature = "serve"))]
+#[cfg(feature = "cluster")]
+pub mod cluster;
+
+#[cfg(all(feature = "cli", feature = "cluster"))]
 pub mod cli;

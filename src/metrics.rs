@@ -57,6 +57,11 @@ pub struct Metrics {
     rules: Gauge,
     reload_successful: Gauge,
     reload_timestamp: Seconds,
+    watch_errors: Family<Labels<1>, Counter>,
+    cache_synced: Family<Labels<1>, Gauge>,
+    cache_objects: Family<Labels<1>, Gauge>,
+    leader: Family<Labels<0>, Gauge>,
+    reconcile_errors: Family<Labels<1>, Counter>,
 }
 
 /// Why a TLS handshake came to nothing.
@@ -112,6 +117,58 @@ impl CertificateKind {
         match self {
             Self::Serving => "serving",
             Self::ClientCa => "client_ca",
+        }
+    }
+}
+
+/// What is watched in a cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Resource {
+    /// ConfigMaps that hold policies.
+    Policies,
+    /// Namespaces.
+    Namespaces,
+    /// ServiceAccounts.
+    ServiceAccounts,
+    /// Secrets, each by its name.
+    Secrets,
+    /// Webhook configurations, each by its name.
+    WebhookConfigurations,
+}
+
+impl Resource {
+    /// The value of the label `resource`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Policies => "configmaps",
+            Self::Namespaces => "namespaces",
+            Self::ServiceAccounts => "serviceaccounts",
+            Self::Secrets => "secrets",
+            Self::WebhookConfigurations => "webhookconfigurations",
+        }
+    }
+}
+
+/// What a controller does again and again until it is as it should be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Reconcile {
+    /// Certificates and the `caBundle`s that vouch for them.
+    Certificates,
+    /// The Lease that says who writes.
+    Lease,
+    /// Events about what happened.
+    Events,
+}
+
+impl Reconcile {
+    /// The value of the label `kind`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Certificates => "certificates",
+            Self::Lease => "lease",
+            Self::Events => "events",
         }
     }
 }
@@ -178,6 +235,11 @@ impl Metrics {
             rules: Gauge::default(),
             reload_successful: Gauge::default(),
             reload_timestamp: Seconds::default(),
+            watch_errors: Family::default(),
+            cache_synced: Family::default(),
+            cache_objects: Family::default(),
+            leader: Family::default(),
+            reconcile_errors: Family::default(),
         };
         metrics.start_at_zero();
         let registry = metrics.register();
@@ -315,7 +377,37 @@ impl Metrics {
             Unit::Seconds,
             self.reload_timestamp.clone(),
         );
+        self.register_cluster(&mut r);
         r
+    }
+
+    /// What only a process in a cluster has: no series until it is told of one.
+    fn register_cluster(&self, r: &mut Registry) {
+        r.register(
+            "watch_errors",
+            "Lists and watches of the API server that failed, by resource",
+            self.watch_errors.clone(),
+        );
+        r.register(
+            "cache_synced",
+            "Whether a resource was listed whole at least once, by resource",
+            self.cache_synced.clone(),
+        );
+        r.register(
+            "cache_objects",
+            "Objects held in memory, by resource",
+            self.cache_objects.clone(),
+        );
+        r.register(
+            "leader",
+            "Whether this controller is the one that writes",
+            self.leader.clone(),
+        );
+        r.register(
+            "reconcile_errors",
+            "Attempts of the controller that failed, by what it was to mend",
+            self.reconcile_errors.clone(),
+        );
     }
 
     /// A review was answered, this long after its head had come.
@@ -409,6 +501,43 @@ impl Metrics {
             .set(timestamp(at));
     }
 
+    /// A resource is going to be watched: its series start here.
+    pub fn watching(&self, resource: Resource) {
+        let label = [("resource", resource.as_str())];
+        count(&self.watch_errors, label, 0);
+        self.cache_synced.get_or_create(&label).set(0);
+        self.cache_objects.get_or_create(&label).set(0);
+    }
+
+    /// A list or watch failed.
+    pub fn watch_failed(&self, resource: Resource) {
+        count(&self.watch_errors, [("resource", resource.as_str())], 1);
+    }
+
+    /// A resource was listed whole; this many objects are held.
+    pub fn cached(&self, resource: Resource, objects: usize) {
+        let label = [("resource", resource.as_str())];
+        self.cache_synced.get_or_create(&label).set(1);
+        self.cache_objects
+            .get_or_create(&label)
+            .set(i64::try_from(objects).unwrap_or(i64::MAX));
+    }
+
+    /// Whether this process is the one that writes.
+    pub fn leader(&self, is: bool) {
+        self.leader.get_or_create(&[]).set(i64::from(is));
+    }
+
+    /// A controller is going to look after this: its series start here.
+    pub fn reconciling(&self, kind: Reconcile) {
+        count(&self.reconcile_errors, [("kind", kind.as_str())], 0);
+    }
+
+    /// An attempt of the controller failed.
+    pub fn reconcile_failed(&self, kind: Reconcile) {
+        count(&self.reconcile_errors, [("kind", kind.as_str())], 1);
+    }
+
     /// The policies were loaded; with documents kept out it counts as not successful.
     pub fn policy_reloaded(&self, reload: PolicyReload<'_>) {
         self.table.clear();
@@ -499,7 +628,7 @@ mod tests {
             at: at(1000),
         };
         #[expect(clippy::type_complexity, reason = "a table of a test")]
-        let rows: [(&str, Box<dyn Fn(&Metrics)>, &[&str]); 9] = [
+        let rows: [(&str, Box<dyn Fn(&Metrics)>, &[&str]); 14] = [
             (
                 "an answered review",
                 Box::new(|m| m.admitted(&facts(), Duration::from_micros(80))),
@@ -576,6 +705,38 @@ mod tests {
                     r#"pullpass_policy_documents{state="rejected"} 1"#,
                     "pullpass_policy_rules 7",
                 ],
+            ),
+            (
+                "a resource that is going to be watched",
+                Box::new(|m| m.watching(Resource::Namespaces)),
+                &[
+                    r#"pullpass_watch_errors_total{resource="namespaces"} 0"#,
+                    r#"pullpass_cache_synced{resource="namespaces"} 0"#,
+                    r#"pullpass_cache_objects{resource="namespaces"} 0"#,
+                ],
+            ),
+            (
+                "a watch that failed",
+                Box::new(|m| m.watch_failed(Resource::Policies)),
+                &[r#"pullpass_watch_errors_total{resource="configmaps"} 1"#],
+            ),
+            (
+                "a resource that is there whole",
+                Box::new(|m| m.cached(Resource::ServiceAccounts, 3)),
+                &[
+                    r#"pullpass_cache_synced{resource="serviceaccounts"} 1"#,
+                    r#"pullpass_cache_objects{resource="serviceaccounts"} 3"#,
+                ],
+            ),
+            (
+                "the one that writes",
+                Box::new(|m| m.leader(true)),
+                &["pullpass_leader{} 1"],
+            ),
+            (
+                "an attempt that failed",
+                Box::new(|m| m.reconcile_failed(Reconcile::Lease)),
+                &[r#"pullpass_reconcile_errors_total{kind="lease"} 1"#],
             ),
         ];
         for (event, happen, want) in rows {

@@ -14,6 +14,7 @@ pub mod mutate;
 pub mod output;
 pub mod render;
 pub mod schema;
+pub mod server_args;
 pub mod shared;
 pub mod test;
 pub mod webhook;

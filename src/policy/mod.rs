@@ -3,6 +3,7 @@
 pub mod case;
 pub mod checks;
 pub mod class;
+pub mod config_maps;
 pub mod decide;
 mod decode;
 pub mod document;

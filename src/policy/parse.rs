@@ -231,16 +231,20 @@ fn read_config_map(
     keys.sort_by(|a, b| a.key.cmp(&b.key));
     if keys.is_empty() {
         let span = metadata("name").map_or(root.span, |name| name.span);
-        let message = format!(
-            "a ConfigMap labelled `{POLICY_LABEL}: \"true\"` has no `*.yaml`, `*.yml` or `*.json` key in `data`"
-        );
-        let help = "add such a key, or remove the label; `binaryData` is not read";
-        let finding = Diagnostic::new(Code::NoPolicyKey, source, span, message).help(help);
-        parsed.diagnostics.push(finding);
+        parsed.diagnostics.push(no_policy_key(source, span));
     }
     for entry in keys {
         read_key(source, entry, &scope, parsed);
     }
+}
+
+/// A ConfigMap that is labelled for policies, and has no key that could hold one.
+pub(super) fn no_policy_key(source: &Arc<Source>, span: Span) -> Diagnostic {
+    let message = format!(
+        "a ConfigMap labelled `{POLICY_LABEL}: \"true\"` has no `*.yaml`, `*.yml` or `*.json` key in `data`"
+    );
+    let help = "add such a key, or remove the label; `binaryData` is not read";
+    Diagnostic::new(Code::NoPolicyKey, source, span, message).help(help)
 }
 
 /// Whether a ConfigMap's key holds policies by its name.

@@ -6,6 +6,8 @@ mod credentials;
 mod names;
 mod shadows;
 
+pub(crate) use names::taken;
+
 use super::document::RegistryPolicy;
 use super::parse::Parsed;
 use crate::diagnostic::{Diagnostic, any_error};
@@ -13,7 +15,7 @@ use crate::diagnostic::{Diagnostic, any_error};
 /// Looks at all policies that were read, in table order. A document that an error hits is taken out,
 /// as one that has an error by itself.
 pub fn run(parsed: &mut Parsed) {
-    let taken = names::taken(&parsed.policies);
+    let taken = taken(&parsed.policies.iter().collect::<Vec<_>>());
     let before = parsed.policies.len();
     let mut keep = taken.iter().map(Option::is_none);
     parsed.policies.retain(|_| keep.next().unwrap_or(true));
@@ -25,7 +27,8 @@ pub fn run(parsed: &mut Parsed) {
     debug_assert!(parsed.rejected > 0 || !any_error(&parsed.diagnostics));
 }
 
-fn warnings(policies: &[RegistryPolicy]) -> Vec<Diagnostic> {
+/// What is worth a look and keeps no document out.
+pub(crate) fn warnings(policies: &[RegistryPolicy]) -> Vec<Diagnostic> {
     let mut found = credentials::unknown_sources(policies);
     found.extend(credentials::unused(policies));
     found.extend(shadows::shadowed(policies));

@@ -9,7 +9,7 @@ use crate::policy::document::{RegistryPolicy, Scope};
 ///
 /// Names are unique among the cluster's policies and within each tenant's namespace: a tenant whose
 /// namespace sorts first must not be able to take a cluster policy's name away.
-pub(super) fn taken(policies: &[RegistryPolicy]) -> Vec<Option<Vec<Diagnostic>>> {
+pub(crate) fn taken(policies: &[&RegistryPolicy]) -> Vec<Option<Vec<Diagnostic>>> {
     let mut names: HashMap<(&Scope, &str), Place> = HashMap::new();
     let mut credentials: HashMap<&str, Place> = HashMap::new();
     let mut all = Vec::with_capacity(policies.len());
