@@ -234,3 +234,32 @@ fn a_mistake_is_one_line() {
         assert_eq!(ran.stderr.lines().count(), 1, "{args:?}: {}", ran.stderr);
     }
 }
+
+#[test]
+fn the_certificate_of_cert_manager_is_the_one_that_is_served_and_called() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/certs/cert-manager.yaml");
+    let source = Source::new("cert-manager.yaml", fs::read_to_string(path).unwrap());
+    let (documents, error) = yaml::read(&source);
+    assert!(error.is_none(), "{error:?}");
+    let documents: Vec<_> = documents.iter().map(|d| d.root.to_json()).collect();
+    let named = |kind: &str, name: &str| {
+        documents
+            .iter()
+            .find(|d| d["kind"] == kind && d["metadata"]["name"] == name)
+            .unwrap_or_else(|| panic!("no {kind} {name}"))
+    };
+    let serving = named("Certificate", "pullpass-webhook");
+    assert_eq!(serving["spec"]["secretName"], pullpass::install::TLS_SECRET);
+    let host = "pullpass-webhook.pullpass-system.svc";
+    assert_eq!(serving["spec"]["dnsNames"], serde_json::json!([host]));
+    let issuer = named(
+        "Issuer",
+        serving["spec"]["issuerRef"]["name"].as_str().unwrap(),
+    );
+    let ca = named("Certificate", "pullpass-ca");
+    assert_eq!(ca["spec"]["secretName"], issuer["spec"]["ca"]["secretName"]);
+    assert_eq!(ca["spec"]["isCA"], true);
+    // The controller's own: it would take one that it finds for a foreign one, or for its own.
+    assert_ne!(ca["spec"]["secretName"], pullpass::install::CA_SECRET);
+    named("Issuer", ca["spec"]["issuerRef"]["name"].as_str().unwrap());
+}
