@@ -10,12 +10,14 @@
 //! 5. [`objects`], [`snapshot`], [`load`]: what a decision reads beside the Pod, published whole.
 //! 6. [`admission`], [`manifest`]: a whole AdmissionReview answered as a function of its bytes, and
 //!    manifests from files by the same code.
+//! 7. [`install`]: the accounts, rights and webhook configurations of an installation.
 //!
 //! All of the above is pure: no clock, file, network or runtime, and it builds with
 //! `--no-default-features`. The edges carry bytes to it:
 //!
-//! 7. `server`, `metrics`, `telemetry` (feature `serve`): the HTTPS webhook.
-//! 8. `cli` (feature `cli`): one file a command.
+//! 8. `server`, `metrics`, `telemetry` (feature `serve`): the HTTPS webhook.
+//! 9. `cluster` (feature `cluster`): watches of a cluster, folded into the snapshot in force.
+//! 10. `cli` (feature `cli`): one file a command.
 //!
 //! ```
 //! use pullpass::admission::{admit, review::Pod};
@@ -57,6 +59,8 @@ pub mod admission;
 
 pub mod manifest;
 
+pub mod install;
+
 #[cfg(feature = "serve")]
 pub mod metrics;
 #[cfg(feature = "serve")]
@@ -67,5 +71,5 @@ pub mod telemetry;
 #[cfg(feature = "cluster")]
 pub mod cluster;
 
-#[cfg(all(feature = "cli", feature = "serve"))]
+#[cfg(all(feature = "cli", feature = "cluster"))]
 pub mod cli;

@@ -29,6 +29,12 @@ impl Published {
         self.snapshot.load()
     }
 
+    /// Whether anything was published since the beginning.
+    #[must_use]
+    pub fn has_first(&self) -> bool {
+        *self.changed.borrow() > 0
+    }
+
     /// From now on this is in force.
     pub fn publish(&self, snapshot: Snapshot) {
         self.snapshot.store(Arc::new(snapshot));

@@ -8,6 +8,7 @@ use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use axum::Router;
@@ -40,6 +41,9 @@ pub enum Endpoint {
 pub enum Reply {
     /// The answer.
     Now(Answer),
+    /// There is nothing to decide with yet: 503 and this sentence, and the `failurePolicy` says what
+    /// becomes of the Pod. Better than a Pod that silently lacks what it needs.
+    Unready(&'static str),
     /// An answer, and a wait after which there may be a better one: the handler is asked again.
     Later {
         /// What to say if it has been asked often enough.
@@ -127,7 +131,7 @@ where
     let answer = ask(&port.handler, endpoint, &whole.bytes).await;
     drop(whole);
     match answer {
-        Ok(Ok(Answer { body, facts, .. })) => {
+        Told::Answer(Answer { body, facts, .. }) => {
             let took = start.elapsed();
             port.metrics.admitted(&facts, took);
             log(endpoint, &facts, took);
@@ -138,12 +142,16 @@ where
             );
             response
         }
-        Ok(Err(error)) => {
+        Told::Unready(why) => {
+            tracing::warn!(?endpoint, why, "asked too early");
+            sentence(StatusCode::SERVICE_UNAVAILABLE, why)
+        }
+        Told::NoReview(error) => {
             port.metrics.refused();
             tracing::debug!(?endpoint, reason = %error, "not a review");
             sentence(StatusCode::BAD_REQUEST, &error.to_string())
         }
-        Err(Panicked) => {
+        Told::Panicked => {
             port.metrics.panicked();
             sentence(
                 StatusCode::INTERNAL_SERVER_ERROR,
@@ -153,15 +161,17 @@ where
     }
 }
 
-/// The handler, or what it waits for, panicked.
-struct Panicked;
+/// What became of asking the handler.
+enum Told<E> {
+    Answer(Answer),
+    Unready(&'static str),
+    NoReview(E),
+    /// The handler, or what it waited for, did.
+    Panicked,
+}
 
 /// Asks the handler, again after each wait. Where nothing is waited for, nothing is allocated.
-async fn ask<H, E>(
-    handler: &H,
-    endpoint: Endpoint,
-    body: &[u8],
-) -> Result<Result<Answer, E>, Panicked>
+async fn ask<H, E>(handler: &H, endpoint: Endpoint, body: &[u8]) -> Told<E>
 where
     H: Handler<E>,
     E: Error,
@@ -170,22 +180,28 @@ where
         // The handler holds no state of ours that a panic could leave half changed.
         let wait = match catch_unwind(AssertUnwindSafe(|| handler(endpoint, body))) {
             Ok(Ok(Reply::Later { wait, .. })) if asked < WAITS => wait,
-            Ok(Ok(Reply::Now(answer) | Reply::Later { answer, .. })) => return Ok(Ok(answer)),
-            Ok(Err(error)) => return Ok(Err(error)),
+            Ok(Ok(Reply::Now(answer) | Reply::Later { answer, .. })) => {
+                return Told::Answer(answer);
+            }
+            Ok(Ok(Reply::Unready(why))) => return Told::Unready(why),
+            Ok(Err(error)) => return Told::NoReview(error),
             Err(_) => break,
         };
-        over(wait).await?;
+        if over(wait).await.is_err() {
+            break;
+        }
     }
-    Err(Panicked)
+    Told::Panicked
 }
 
 /// The end of a wait. A panic in it is the request's, as one of the handler.
-async fn over(mut wait: Wait) -> Result<(), Panicked> {
-    poll_fn(|cx| {
-        catch_unwind(AssertUnwindSafe(|| wait.as_mut().poll(cx)))
-            .map(|poll| poll.map(Ok))
-            .unwrap_or(std::task::Poll::Ready(Err(Panicked)))
-    })
+async fn over(mut wait: Wait) -> std::thread::Result<()> {
+    poll_fn(
+        |cx| match catch_unwind(AssertUnwindSafe(|| wait.as_mut().poll(cx))) {
+            Ok(poll) => poll.map(Ok),
+            Err(panic) => Poll::Ready(Err(panic)),
+        },
+    )
     .await
 }
 
