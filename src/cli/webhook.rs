@@ -189,12 +189,13 @@ async fn from_files(
     let snapshot = Arc::new(ArcSwap::from_pointee(loaded.snapshot));
     let handler = {
         let snapshot = Arc::clone(&snapshot);
+        let parse_options = files.options.parse_options();
         move |endpoint: Endpoint, body: &[u8]| -> Result<Reply, BadReview> {
             let snapshot = snapshot.load();
             // Files are all there is: nothing that they lack could come by waiting.
             match endpoint {
                 Endpoint::Mutate => answer(body, &snapshot),
-                Endpoint::Validate => validate(body, &snapshot),
+                Endpoint::Validate => validate(body, &snapshot.table, &parse_options),
             }
             .map(Reply::Now)
         }
