@@ -23,6 +23,8 @@ mod mutate;
 #[cfg(test)]
 mod oracle;
 #[cfg(test)]
+mod plane;
+#[cfg(test)]
 mod policy_test;
 #[cfg(test)]
 mod properties;
