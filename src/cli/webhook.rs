@@ -167,7 +167,9 @@ fn from_cluster(args: &Args, config: Config) -> anyhow::Result<Exit> {
     };
     let runtime = runtime().context("cannot start the runtime")?;
     runtime.block_on(async {
-        let client = connect(&args.server.client()).await?;
+        let client = connect(&args.server.client())
+            .await
+            .context("without `--policy` the table comes from the cluster")?;
         let metrics = Arc::new(Metrics::new());
         live::serve(client, options, config, metrics).await
     })?;
