@@ -9,5 +9,6 @@ pub mod feed;
 mod fold;
 mod objects;
 pub mod published;
+pub mod secret;
 pub mod wait;
 pub mod watch;
