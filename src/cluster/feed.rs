@@ -22,7 +22,7 @@ use super::fold::{self, Fold};
 use super::objects::{ConfigMap, ServiceAccount};
 use super::published::Published;
 use super::watch::{self as watching, Watched};
-use crate::diagnostic::Severity;
+use crate::diagnostic::{Diagnostic, Severity};
 use crate::metrics::{Metrics, PolicyReload, Resource};
 use crate::policy::config_maps::{Compiled, ConfigMapName, ConfigMaps, Content, Report, Verdict};
 use crate::policy::parse::POLICY_LABEL;
@@ -69,6 +69,7 @@ struct Policies {
     edits: Vec<Edit>,
     table: Option<Arc<Table>>,
     reports: Arc<[Report]>,
+    warnings: Vec<Diagnostic>,
 }
 
 impl Feed {
@@ -262,6 +263,7 @@ impl Policies {
             edits: Vec::new(),
             table: None,
             reports: Arc::new([]),
+            warnings: Vec::new(),
         }
     }
 
@@ -323,7 +325,8 @@ impl Policies {
                 log(report);
             }
         }
-        for warning in &compiled.warnings {
+        let known = |warning: &&Diagnostic| !self.warnings.contains(warning);
+        for warning in compiled.warnings.iter().filter(known) {
             tracing::warn!(%warning, "policy");
         }
         tracing::info!(
@@ -339,6 +342,7 @@ impl Policies {
             table.digest()
         );
         self.reports = compiled.reports.into();
+        self.warnings = compiled.warnings;
         self.table = Some(table);
         said
     }

@@ -40,7 +40,7 @@ use crate::metrics::Metrics;
 
 pub use self::routes::{Endpoint, Handler, Reply, Wait};
 pub use self::signals::Signals;
-pub use self::tls::{CertificateSource, TlsError, crypto_provider};
+pub use self::tls::{CertificateSource, PemPair, TlsError, crypto_provider};
 
 /// How to serve.
 #[derive(Clone, Debug)]
@@ -269,7 +269,7 @@ impl Server {
                 switch,
             ),
         ));
-        if tls.can_change() {
+        if watcher.is_needed() {
             others.spawn(named(
                 "certificate watcher",
                 watcher.run(tls, metrics, limits.certificate_poll),

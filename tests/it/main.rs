@@ -31,6 +31,8 @@ mod policy_test;
 #[cfg(test)]
 mod properties;
 #[cfg(test)]
+mod render;
+#[cfg(test)]
 mod schema;
 #[cfg(test)]
 mod serving;
