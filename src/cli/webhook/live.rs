@@ -21,13 +21,14 @@ pub(super) async fn serve(
     client: Client,
     options: FeedOptions,
     config: Config,
+    health: Health,
     metrics: Arc<Metrics>,
 ) -> anyhow::Result<()> {
     let parse_options = ParseOptions {
         own_namespace: Arc::clone(&options.scope.own_namespace),
         tenant_policies: options.tenant_policies,
     };
-    let (feed, checks) = Feed::new(client, options, Arc::clone(&metrics));
+    let (feed, checks) = Feed::new(client, options, &metrics);
     let published = feed.published();
     let waits = Arc::new(Waits::new(Arc::clone(&published)));
     let handler = move |endpoint: Endpoint, body: &[u8]| -> Result<Reply, BadReview> {
@@ -42,7 +43,7 @@ pub(super) async fn serve(
             Endpoint::Validate => validate(body, &snapshot.table, &parse_options).map(Reply::Now),
         }
     };
-    let health = checks.into_iter().fold(Health::new(), Health::with);
+    let health = checks.into_iter().fold(health, Health::with);
     tokio::select! {
         served = run_until_signalled(config, handler, health, metrics) => Ok(served?),
         () = feed.run() => bail!("the cluster is not watched any more; this is a bug"),
