@@ -3,6 +3,7 @@
 
 mod install;
 mod pods;
+mod yardstick;
 
 use serde_json::{Value, json};
 
