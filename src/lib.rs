@@ -10,12 +10,13 @@
 //! 5. [`objects`], [`snapshot`], [`load`]: what a decision reads beside the Pod, published whole.
 //! 6. [`admission`], [`manifest`]: a whole AdmissionReview answered as a function of its bytes, and
 //!    manifests from files by the same code.
+//! 7. [`plan`]: what a controller should do next.
 //!
 //! All of the above is pure: no clock, file, network or runtime, and it builds with
 //! `--no-default-features`. The edges carry bytes to it:
 //!
-//! 7. `server`, `metrics`, `telemetry` (feature `serve`): the HTTPS webhook.
-//! 8. `cli` (feature `cli`): one file a command.
+//! 8. `server`, `metrics`, `telemetry` (feature `serve`): the HTTPS webhook.
+//! 9. `cli` (feature `cli`): one file a command.
 //!
 //! ```
 //! use pullpass::admission::{admit, review::Pod};
@@ -56,6 +57,8 @@ pub mod snapshot;
 pub mod admission;
 
 pub mod manifest;
+
+pub mod plan;
 
 #[cfg(feature = "cluster")]
 pub mod cluster;
