@@ -13,7 +13,7 @@ use pullpass::admission::{Answer, Facts, ImageCounts, Operation, Outcome};
 use pullpass::metrics::Metrics;
 use pullpass::server::health::Health;
 use pullpass::server::limits::Limits;
-use pullpass::server::{self, CertificateSource, Config, Endpoint};
+use pullpass::server::{self, CertificateSource, Config, Endpoint, Reply};
 use pullpass::telemetry::{self, LogFormat};
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -48,7 +48,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 }
 
 /// The uid is the first member of the request that bears the name.
-fn constant(_: Endpoint, body: &[u8]) -> Result<Answer, NoUid> {
+fn constant(_: Endpoint, body: &[u8]) -> Result<Reply, NoUid> {
     const MARK: &[u8] = br#""uid":""#;
     let start = body
         .windows(MARK.len())
@@ -64,8 +64,9 @@ fn constant(_: Endpoint, body: &[u8]) -> Result<Answer, NoUid> {
     let body = format!(
         r#"{{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","response":{{"uid":"{uid}","allowed":true}}}}"#
     );
-    Ok(Answer {
+    Ok(Reply::Now(Answer {
         body: body.into_bytes(),
+        lacks: Vec::new(),
         facts: Facts {
             operation: Operation::Create,
             outcome: Outcome::Unchanged,
@@ -78,7 +79,7 @@ fn constant(_: Endpoint, body: &[u8]) -> Result<Answer, NoUid> {
             pod: String::new(),
             rules: String::new(),
         },
-    })
+    }))
 }
 
 #[derive(Debug)]

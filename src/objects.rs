@@ -10,7 +10,7 @@ use crate::snapshot::{Account, Accounts, Namespaces};
 use crate::yaml::{self, Node, Value};
 
 /// The annotation of an account that lets its Pods use only what it lists.
-const ENFORCE_ANNOTATION: &str = "kubernetes.io/enforce-mountable-secrets";
+pub const ENFORCE_ANNOTATION: &str = "kubernetes.io/enforce-mountable-secrets";
 
 /// What manifests say of a cluster.
 #[derive(Debug, Default)]

@@ -56,11 +56,17 @@ impl Namespaces {
     }
 
     /// Gives a namespace its labels; `kubernetes.io/metadata.name` is added.
-    pub fn insert(&mut self, name: &str, mut labels: Vec<Label<'static>>) {
-        if label(&labels, NAME_LABEL).is_none() {
-            labels.push((NAME_LABEL.into(), name.to_owned().into()));
-        }
-        self.labels.insert(name.into(), labels.into());
+    pub fn insert(&mut self, name: &str, labels: Vec<Label<'static>>) {
+        self.labels
+            .insert(name.into(), with_name(name, labels).into());
+    }
+
+    /// Whether a namespace has exactly these labels already.
+    #[must_use]
+    pub fn has(&self, name: &str, labels: &[Label<'static>]) -> bool {
+        self.labels.get(name).is_some_and(|known| {
+            known[..] == *labels || known[..] == *with_name(name, labels.to_vec())
+        })
     }
 
     /// A namespace is gone.
@@ -112,6 +118,13 @@ pub struct Account {
     pub automount: Option<bool>,
     /// Whether `kubernetes.io/enforce-mountable-secrets` says true.
     pub enforcing: bool,
+}
+
+fn with_name(name: &str, mut labels: Vec<Label<'static>>) -> Vec<Label<'static>> {
+    if label(&labels, NAME_LABEL).is_none() {
+        labels.push((NAME_LABEL.into(), name.to_owned().into()));
+    }
+    labels
 }
 
 /// Service accounts by namespace and name. A clone shares them.
@@ -301,9 +314,15 @@ impl ScopeOptions {
         }
         self.excludes_namespace(namespace, namespace_labels)
             .or_else(|| {
-                let opted_out = label(pod_labels, INJECT_LABEL) == Some("disabled");
-                (opted_out && !self.ignore_opt_out).then_some(Exclusion::PodOptedOut)
+                self.pod_opts_out(pod_labels)
+                    .then_some(Exclusion::PodOptedOut)
             })
+    }
+
+    /// Whether a Pod's label leaves it alone, wherever it is.
+    #[must_use]
+    pub fn pod_opts_out(&self, pod_labels: &[Label<'_>]) -> bool {
+        !self.ignore_opt_out && label(pod_labels, INJECT_LABEL) == Some("disabled")
     }
 }
 

@@ -9,7 +9,7 @@ use super::line::{join_bounded, quoted};
 use super::patch::{self, Changes};
 use super::review::{Pod, Spec};
 use super::service_account::{self, AccountPlan, Subject};
-use super::{Admission, ImageCounts, Outcome, Warning, audit};
+use super::{Admission, ImageCounts, Outcome, Warning, audit, lack};
 use crate::diagnostic::Code;
 use crate::policy::decide::{Counting, Decision, ImageUse, Label, PodFacts, SecretNeed, decide};
 use crate::policy::document::{EnvFrom, EnvFromKind};
@@ -40,10 +40,13 @@ pub fn admit(pod: &Pod<'_>, namespace: &str, snapshot: &Snapshot) -> Admission {
         account: spec.account(),
     };
     let decided = Decided::new(subject, &facts, snapshot, Counting::Enforced);
+    let mut lacks = lack::namespace(namespace, None, false, snapshot);
+    lack::accounts(subject, &decided, snapshot, &mut lacks);
     let holds = holds(&decided.decision, spec, &snapshot.table);
     let would = (snapshot.table.has_audit())
         .then(|| audit::differences(&decided, subject, &facts, snapshot));
     let mut admission = decided.admission(pod, spec);
+    admission.lacks = lacks;
     if admission.denial.is_none() {
         admission.holds = holds;
     }
@@ -62,8 +65,10 @@ pub(super) fn excluded(
 ) -> Option<Admission> {
     let scope = &snapshot.scope;
     let exclusion = scope.excludes(namespace, labels, pod.labels(), pod.is_mirror())?;
+    let pod_opts_out = scope.pod_opts_out(pod.labels());
     Some(Admission {
         exclusion: Some(exclusion),
+        lacks: lack::namespace(namespace, Some(exclusion), pod_opts_out, snapshot),
         ..Admission::unchanged(Outcome::Excluded)
     })
 }

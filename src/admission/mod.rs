@@ -15,6 +15,7 @@ mod token;
 
 mod admit;
 mod audit;
+mod lack;
 mod patch;
 mod update;
 
@@ -22,6 +23,7 @@ pub mod response;
 mod validate;
 
 pub use admit::admit;
+pub use lack::Lack;
 pub use outcome::{AccountChange, Admission, Facts, ImageCounts, Operation, Outcome, Warning};
 pub use patch::RULES_ANNOTATION;
 pub use validate::validate;
@@ -40,6 +42,8 @@ pub struct Answer {
     pub body: Vec<u8>,
     /// What happened.
     pub facts: Facts,
+    /// What the snapshot could not tell. With it the answer may be another.
+    pub lacks: Vec<Lack>,
 }
 
 /// A body that is no AdmissionReview we can answer: 400 and one sentence.
@@ -193,7 +197,11 @@ fn finish(uid: &str, operation: Operation, namespace: &str, pod: &str, a: Admiss
         pod: pod.to_owned(),
         rules: a.rules.join(","),
     };
-    Answer { body, facts }
+    Answer {
+        body,
+        facts,
+        lacks: a.lacks,
+    }
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use json_patch::Patch;
 
+use super::Lack;
 use crate::diagnostic::Code;
 use crate::snapshot::Exclusion;
 
@@ -53,6 +54,8 @@ pub struct Admission {
     pub secrets: Vec<(Arc<str>, u32)>,
     /// What became of its account.
     pub account: Option<AccountChange>,
+    /// What the snapshot could not tell.
+    pub lacks: Vec<Lack>,
 }
 
 impl Admission {
@@ -69,6 +72,7 @@ impl Admission {
             images: ImageCounts::default(),
             secrets: Vec::new(),
             account: None,
+            lacks: Vec::new(),
         }
     }
 

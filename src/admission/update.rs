@@ -7,7 +7,7 @@ use std::collections::HashSet;
 use super::admit::{count_images, excluded, unreadable_images};
 use super::line::quoted;
 use super::review::{Container, Pod, Spec};
-use super::{Admission, Outcome, Warning};
+use super::{Admission, Outcome, Warning, lack};
 use crate::diagnostic::Code;
 use crate::policy::decide::{Counting, ImageUse, PodFacts, Slot, decide};
 use crate::snapshot::Snapshot;
@@ -42,6 +42,7 @@ pub(super) fn warn(
     let mut admission = Admission {
         images: count_images(&decision),
         warnings: unreadable_images(&decision),
+        lacks: lack::namespace(namespace, None, false, snapshot),
         ..Admission::unchanged(Outcome::Unchanged)
     };
     for image in &decision.images {

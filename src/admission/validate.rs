@@ -92,7 +92,11 @@ pub fn validate(body: &[u8], snapshot: &Snapshot) -> Result<Answer, BadReview> {
         pod: String::new(),
         rules: String::new(),
     };
-    Ok(Answer { body, facts })
+    Ok(Answer {
+        body,
+        facts,
+        lacks: Vec::new(),
+    })
 }
 
 /// Everything that is wrong with a ConfigMap's policies; nothing for any other object.

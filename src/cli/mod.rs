@@ -8,11 +8,13 @@ pub mod completion;
 pub mod explain;
 pub mod input;
 pub mod lint;
+pub mod manifests;
 pub mod match_image;
 pub mod mutate;
 pub mod output;
 pub mod render;
 pub mod schema;
+pub mod server_args;
 pub mod shared;
 pub mod test;
 pub mod webhook;
@@ -89,6 +91,7 @@ enum Command {
     Lint(lint::Args),
 
     Test(test::Args),
+    Render(manifests::Args),
     Certs(certs::Args),
     Schema(schema::Args),
     Completion(completion::Args),
@@ -141,6 +144,7 @@ pub fn run(args: Vec<OsString>) -> Exit {
         Command::Mutate(args) => mutate::run(&args, &mut io),
         Command::Lint(args) => lint::run(&args, &mut io),
         Command::Test(args) => test::run(&args, &mut io),
+        Command::Render(args) => manifests::run(&args, &mut io),
         Command::Certs(args) => certs::run(&args, &mut io),
         Command::Schema(args) => schema::run(&args, &mut io),
         Command::Completion(args) => completion::run(&args, &mut io),

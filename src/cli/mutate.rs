@@ -313,7 +313,8 @@ fn introduction(text: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-fn to_yaml(value: &Value) -> io::Result<String> {
+/// YAML as `kubectl` prints it.
+pub(super) fn to_yaml(value: &Value) -> io::Result<String> {
     // As `kubectl` prints: lines as lines, and long ones not folded, which no diff could be read in.
     let options = serde_saphyr::ser_options! { folded_wrap_chars: usize::MAX };
     serde_saphyr::to_string_with_options(value, options).map_err(io::Error::other)

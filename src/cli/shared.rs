@@ -147,12 +147,23 @@ pub fn load_options(scope: &ScopeArgs, namespace: &str) -> LoadOptions {
 
 /// The table and objects of the flags. Nothing when they have errors, which are told.
 pub fn load(args: &TableArgs, namespace: &str, io: &mut Io) -> anyhow::Result<Option<Loaded>> {
-    if args.policy.is_empty() {
+    let options = load_options(&args.scope, namespace);
+    load_with(&args.policy, &args.scope.objects, &options, io)
+}
+
+/// The same for commands with options of their own.
+pub fn load_with(
+    policies: &[PathBuf],
+    objects: &[PathBuf],
+    options: &LoadOptions,
+    io: &mut Io,
+) -> anyhow::Result<Option<Loaded>> {
+    if policies.is_empty() {
         anyhow::bail!("there is no policy; give `--policy PATH`");
     }
-    let policies = input::read_all(&args.policy)?;
-    let objects = input::read_all(&args.scope.objects)?;
-    let loaded = crate::load::load(&policies, &objects, &load_options(&args.scope, namespace));
+    let policies = input::read_all(policies)?;
+    let objects = input::read_all(objects)?;
+    let loaded = crate::load::load(&policies, &objects, options);
     let errors = |d: &&Diagnostic| d.severity() == Severity::Error;
     let errors: Vec<Diagnostic> = loaded.diagnostics.iter().filter(errors).cloned().collect();
     if !errors.is_empty() {

@@ -1,7 +1,9 @@
-//! `pullpass webhook`: serves the table of policy files over HTTPS.
+//! `pullpass webhook`: serves the table of the cluster, or of policy files, over HTTPS.
 //!
-//! Here flags become a server; `reload` follows the files. It decides nothing and opens no port itself.
+//! Here flags become a server; `live` follows the cluster, `reload` the files. It decides nothing and
+//! opens no port itself.
 
+mod live;
 mod reload;
 
 use std::net::SocketAddr;
@@ -11,19 +13,20 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use arc_swap::ArcSwap;
-use clap::ValueEnum;
 
 use super::Exit;
 use super::output::Io;
+use super::server_args::ServerArgs;
 use super::shared::{self, TableArgs};
-use crate::admission::{Answer, BadReview, answer, validate};
-use crate::load::Loaded;
+use crate::admission::{BadReview, answer, validate};
+use crate::cluster::client::connect;
+use crate::cluster::feed::FeedOptions;
+use crate::load::{LoadOptions, Loaded};
 use crate::metrics::Metrics;
 use crate::policy::parse_duration;
 use crate::server::health::{Check, Health, State};
 use crate::server::limits::Limits;
-use crate::server::{CertificateSource, Config, Endpoint, run_until_signalled, runtime};
-use crate::telemetry::{self, LogFormat};
+use crate::server::{CertificateSource, Config, Endpoint, Reply, run_until_signalled, runtime};
 use reload::{Files, InForce, Seen, summary, tell};
 
 /// Serve the table as a mutating admission webhook.
@@ -33,23 +36,20 @@ Examples:
   pullpass certs --out certs/dev
   pullpass webhook --policy examples/policy.yaml --tls-cert certs/dev/tls.crt --tls-key certs/dev/tls.key
   pullpass webhook --policy policies/ --objects cluster.yaml --self-signed --listen 127.0.0.1:8443
+  pullpass webhook --kubeconfig ~/.kube/config --tls-cert certs/dev/tls.crt --tls-key certs/dev/tls.key
 
-Answers POST /mutate (Pods) and POST /validate (ConfigMaps that hold policies). Policies, objects and
-certificates are read again when they change; a policy with an error keeps the table in force.
+Answers POST /mutate (Pods) and POST /validate (ConfigMaps that hold policies). With --policy the table
+comes from files, otherwise from the cluster: from ConfigMaps labelled `pullpass.dev/policy: \"true\"`.
+Policies, objects and certificates are taken as they change; a policy with an error keeps what was in
+force.
 On SIGTERM it stops being ready, serves for --drain, and ends.
 
 Exit status: 0 after a signal, 2 when it cannot start.")]
 pub struct Args {
     #[command(flatten)]
     table: TableArgs,
-    /// pullpass's own namespace: never injected into, its ConfigMaps hold cluster-wide policies.
-    #[arg(
-        long,
-        value_name = "NS",
-        env = "PULLPASS_NAMESPACE",
-        default_value = "pullpass-system"
-    )]
-    namespace: String,
+    #[command(flatten)]
+    server: ServerArgs,
     /// Where admission requests come in.
     #[arg(
         long,
@@ -58,14 +58,6 @@ pub struct Args {
         default_value = "[::]:10250"
     )]
     listen: SocketAddr,
-    /// Where probes and metrics are asked for.
-    #[arg(
-        long,
-        value_name = "ADDR:PORT",
-        env = "PULLPASS_ADMIN_LISTEN",
-        default_value = "[::]:9791"
-    )]
-    admin_listen: SocketAddr,
     /// The serving certificate with its chain, as PEM.
     #[arg(
         long,
@@ -91,50 +83,59 @@ pub struct Args {
     /// How long to go on serving after SIGTERM.
     #[arg(long, value_name = "DURATION", env = "PULLPASS_DRAIN", default_value = "10s", value_parser = duration)]
     drain: Duration,
-    /// How log lines look.
-    #[arg(
-        long,
-        value_name = "FORMAT",
-        env = "PULLPASS_LOG_FORMAT",
-        default_value = "text"
-    )]
-    log_format: LogFormatArg,
-    /// What is logged: error, warn, info, debug or trace, also by target.
-    #[arg(
-        long,
-        value_name = "LEVEL",
-        env = "PULLPASS_LOG",
-        default_value = "info"
-    )]
-    log: String,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum LogFormatArg {
-    /// For people.
-    Text,
-    /// One JSON object a line.
-    Json,
 }
 
 fn duration(text: &str) -> Result<Duration, String> {
     parse_duration(text).ok_or_else(|| "write a number and a unit, as in `10s`".to_owned())
 }
 
-/// Where the table comes from.
-fn files(args: &Args) -> Files {
-    let mut options = shared::load_options(&args.table.scope, &args.namespace);
-    options.scope.own_namespace = args.namespace.as_str().into();
-    Files {
-        policies: args.table.policy.clone(),
-        objects: args.table.scope.objects.clone(),
-        options,
-    }
+/// What loading and watching take of the flags.
+fn options(args: &Args) -> LoadOptions {
+    let own = args.server.own_namespace();
+    let mut options = shared::load_options(&args.table.scope, &own);
+    options.scope.own_namespace = own.into();
+    options
 }
 
 /// Serves until a signal comes.
 pub fn run(args: &Args, io: &mut Io) -> anyhow::Result<Exit> {
-    let certificate = match (&args.tls_cert, &args.tls_key, args.self_signed) {
+    let config = Config {
+        listen: args.listen,
+        admin_listen: args.server.admin_listen,
+        certificate: certificate(args)?,
+        client_ca: args.client_ca.clone(),
+        drain: args.drain,
+        limits: Limits::default(),
+    };
+    if args.table.policy.is_empty() {
+        return from_cluster(args, config);
+    }
+    let mut paths = args.table.policy.iter().chain(&args.table.scope.objects);
+    if paths.any(|path| path.as_os_str() == "-") {
+        bail!("`-` is no file that could be read again when it changes; give `webhook` a path");
+    }
+    args.server.init_log()?;
+    let files = Files {
+        policies: args.table.policy.clone(),
+        objects: args.table.scope.objects.clone(),
+        options: options(args),
+    };
+    let texts = files.read()?;
+    let loaded = files.load(&texts);
+    if loaded.has_error() {
+        shared::show(&loaded.diagnostics, io)?;
+        bail!("the policies have errors");
+    }
+    if loaded.policies == 0 {
+        bail!("nothing to examine: no RegistryPolicy in the input");
+    }
+    let runtime = runtime().context("cannot start the runtime")?;
+    runtime.block_on(from_files(files, Seen::first(&texts), loaded, config))?;
+    Ok(Exit::Fine)
+}
+
+fn certificate(args: &Args) -> anyhow::Result<CertificateSource> {
+    Ok(match (&args.tls_cert, &args.tls_key, args.self_signed) {
         (Some(cert), Some(key), _) => CertificateSource::Files {
             cert: cert.clone(),
             key: key.clone(),
@@ -147,43 +148,38 @@ pub fn run(args: &Args, io: &mut Io) -> anyhow::Result<Exit> {
         _ => {
             bail!("there is no certificate; give `--tls-cert` and `--tls-key`, or `--self-signed`")
         }
-    };
-    if args.table.policy.is_empty() {
-        bail!("there is no policy; give `--policy PATH`");
+    })
+}
+
+fn from_cluster(args: &Args, config: Config) -> anyhow::Result<Exit> {
+    if !args.table.scope.objects.is_empty() {
+        bail!("`--objects` goes with `--policy`: without it both come from the cluster");
     }
-    let mut paths = args.table.policy.iter().chain(&args.table.scope.objects);
-    if paths.any(|path| path.as_os_str() == "-") {
-        bail!("`-` is no file that could be read again when it changes; give `webhook` a path");
-    }
-    let format = match args.log_format {
-        LogFormatArg::Text => LogFormat::Text,
-        LogFormatArg::Json => LogFormat::Json,
-    };
-    telemetry::init(format, &args.log, true)?;
-    let files = files(args);
-    let texts = files.read()?;
-    let loaded = files.load(&texts);
-    if loaded.has_error() {
-        shared::show(&loaded.diagnostics, io)?;
-        bail!("the policies have errors");
-    }
-    if loaded.policies == 0 {
-        bail!("nothing to examine: no RegistryPolicy in the input");
-    }
-    let config = Config {
-        listen: args.listen,
-        admin_listen: args.admin_listen,
-        certificate,
-        client_ca: args.client_ca.clone(),
-        drain: args.drain,
-        limits: Limits::default(),
+    args.server.init_log()?;
+    let LoadOptions {
+        scope,
+        tenant_policies,
+        ..
+    } = options(args);
+    let options = FeedOptions {
+        scope,
+        tenant_policies,
     };
     let runtime = runtime().context("cannot start the runtime")?;
-    runtime.block_on(serve(files, Seen::first(&texts), loaded, config))?;
+    runtime.block_on(async {
+        let client = connect(&args.server.client()).await?;
+        let metrics = Arc::new(Metrics::new());
+        live::serve(client, options, config, metrics).await
+    })?;
     Ok(Exit::Fine)
 }
 
-async fn serve(files: Files, seen: Seen, loaded: Loaded, config: Config) -> anyhow::Result<()> {
+async fn from_files(
+    files: Files,
+    seen: Seen,
+    loaded: Loaded,
+    config: Config,
+) -> anyhow::Result<()> {
     let metrics = Arc::new(Metrics::new());
     let table = &loaded.snapshot.table;
     tell(&metrics, table, loaded.foreign, &loaded.diagnostics);
@@ -191,12 +187,14 @@ async fn serve(files: Files, seen: Seen, loaded: Loaded, config: Config) -> anyh
     let snapshot = Arc::new(ArcSwap::from_pointee(loaded.snapshot));
     let handler = {
         let snapshot = Arc::clone(&snapshot);
-        move |endpoint: Endpoint, body: &[u8]| -> Result<Answer, BadReview> {
+        move |endpoint: Endpoint, body: &[u8]| -> Result<Reply, BadReview> {
             let snapshot = snapshot.load();
+            // Files are all there is: nothing that they lack could come by waiting.
             match endpoint {
                 Endpoint::Mutate => answer(body, &snapshot),
                 Endpoint::Validate => validate(body, &snapshot),
             }
+            .map(Reply::Now)
         }
     };
     let in_force = InForce {

@@ -15,6 +15,9 @@ const MOUNTED_NAMESPACE: &str = "/var/run/secrets/kubernetes.io/serviceaccount/n
 const DEFAULT_NAMESPACE: &str = "pullpass-system";
 /// A lost SYN is sent again after 1 and 3 s; an API server that needs longer is asked again.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// A watch ends by itself within 290 s (the `watcher`'s `timeoutSeconds`), and a bookmark comes about
+/// each minute: a connection that is silent for longer has nobody at its other end.
+const SILENCE: Duration = Duration::from_secs(295);
 
 /// What the flags say about the cluster.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -56,12 +59,12 @@ pub enum ClientError {
 /// A client for the cluster: the kubeconfig if a flag asks for one, else the Pod's service
 /// account, else the kubeconfig of the environment.
 ///
-/// Reading has no timeout, because a watch may be silent for minutes: calls that must end have
-/// their own. Nothing is retried below the loops either; they back off and count.
+/// Calls that must end soon have a timeout of their own. Nothing is retried below the loops; they
+/// back off and count.
 pub async fn connect(options: &ClientOptions) -> Result<Client, ClientError> {
     let mut config = config(options).await?;
     config.connect_timeout = Some(CONNECT_TIMEOUT);
-    config.read_timeout = None;
+    config.read_timeout = Some(SILENCE);
     config.default_retry = false;
     Client::try_from(config).map_err(|error| ClientError::Build(Box::new(error)))
 }

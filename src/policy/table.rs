@@ -143,6 +143,14 @@ impl Table {
         self.credentials.get(name)
     }
 
+    /// Every credential, by name.
+    #[must_use]
+    pub fn credentials(&self) -> Vec<&Credential> {
+        let mut all: Vec<&Credential> = self.credentials.values().collect();
+        all.sort_by(|a, b| a.name.value.cmp(&b.name.value));
+        all
+    }
+
     /// Equal for equal policies in equal order: twelve hexadecimal digits.
     #[must_use]
     pub fn digest(&self) -> &str {

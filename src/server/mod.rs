@@ -38,7 +38,7 @@ use self::limits::Limits;
 use self::tls::{Tls, Watcher};
 use crate::metrics::Metrics;
 
-pub use self::routes::{Endpoint, Handler};
+pub use self::routes::{Endpoint, Handler, Reply, Wait};
 pub use self::signals::Signals;
 pub use self::tls::{CertificateSource, TlsError, crypto_provider};
 

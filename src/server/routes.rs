@@ -4,8 +4,11 @@
 //! error answer repeats anything that the client sent.
 
 use std::error::Error;
+use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use axum::Router;
@@ -30,13 +33,40 @@ pub enum Endpoint {
     Validate,
 }
 
+/// What a handler says to a review.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly all are `Now`, and a box for each would cost more than the room"
+)]
+pub enum Reply {
+    /// The answer.
+    Now(Answer),
+    /// There is nothing to decide with yet: 503 and this sentence, and the `failurePolicy` says what
+    /// becomes of the Pod. Better than a Pod that silently lacks what it needs.
+    Unready(&'static str),
+    /// An answer, and a wait after which there may be a better one: the handler is asked again.
+    Later {
+        /// What to say if it has been asked often enough.
+        answer: Answer,
+        /// Bounded by whoever made it; a client that goes away drops it.
+        wait: Wait,
+    },
+}
+
+/// Something to wait for.
+pub type Wait = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// A request waits at most this often: once for its namespace, and once for what the rules of that
+/// namespace make it need.
+const WAITS: usize = 2;
+
 /// What answers reviews; the error's `Display` is the sentence of a 400.
 pub trait Handler<E>:
-    Fn(Endpoint, &[u8]) -> Result<Answer, E> + Clone + Send + Sync + 'static
+    Fn(Endpoint, &[u8]) -> Result<Reply, E> + Clone + Send + Sync + 'static
 {
 }
 
-impl<E, H: Fn(Endpoint, &[u8]) -> Result<Answer, E> + Clone + Send + Sync + 'static> Handler<E>
+impl<E, H: Fn(Endpoint, &[u8]) -> Result<Reply, E> + Clone + Send + Sync + 'static> Handler<E>
     for H
 {
 }
@@ -98,11 +128,10 @@ where
         Ok(whole) => whole,
         Err(unread) => return port.unread(unread, &head.headers, body).await,
     };
-    // The handler holds no state of ours that a panic could leave half changed.
-    let answer = catch_unwind(AssertUnwindSafe(|| (port.handler)(endpoint, &whole.bytes)));
+    let answer = ask(&port.handler, endpoint, &whole.bytes).await;
     drop(whole);
     match answer {
-        Ok(Ok(Answer { body, facts })) => {
+        Told::Answer(Answer { body, facts, .. }) => {
             let took = start.elapsed();
             port.metrics.admitted(&facts, took);
             log(endpoint, &facts, took);
@@ -113,12 +142,16 @@ where
             );
             response
         }
-        Ok(Err(error)) => {
+        Told::Unready(why) => {
+            tracing::warn!(?endpoint, why, "asked too early");
+            sentence(StatusCode::SERVICE_UNAVAILABLE, why)
+        }
+        Told::NoReview(error) => {
             port.metrics.refused();
             tracing::debug!(?endpoint, reason = %error, "not a review");
             sentence(StatusCode::BAD_REQUEST, &error.to_string())
         }
-        Err(_) => {
+        Told::Panicked => {
             port.metrics.panicked();
             sentence(
                 StatusCode::INTERNAL_SERVER_ERROR,
@@ -126,6 +159,50 @@ where
             )
         }
     }
+}
+
+/// What became of asking the handler.
+enum Told<E> {
+    Answer(Answer),
+    Unready(&'static str),
+    NoReview(E),
+    /// The handler, or what it waited for, did.
+    Panicked,
+}
+
+/// Asks the handler, again after each wait. Where nothing is waited for, nothing is allocated.
+async fn ask<H, E>(handler: &H, endpoint: Endpoint, body: &[u8]) -> Told<E>
+where
+    H: Handler<E>,
+    E: Error,
+{
+    for asked in 0.. {
+        // The handler holds no state of ours that a panic could leave half changed.
+        let wait = match catch_unwind(AssertUnwindSafe(|| handler(endpoint, body))) {
+            Ok(Ok(Reply::Later { wait, .. })) if asked < WAITS => wait,
+            Ok(Ok(Reply::Now(answer) | Reply::Later { answer, .. })) => {
+                return Told::Answer(answer);
+            }
+            Ok(Ok(Reply::Unready(why))) => return Told::Unready(why),
+            Ok(Err(error)) => return Told::NoReview(error),
+            Err(_) => break,
+        };
+        if over(wait).await.is_err() {
+            break;
+        }
+    }
+    Told::Panicked
+}
+
+/// The end of a wait. A panic in it is the request's, as one of the handler.
+async fn over(mut wait: Wait) -> std::thread::Result<()> {
+    poll_fn(
+        |cx| match catch_unwind(AssertUnwindSafe(|| wait.as_mut().poll(cx))) {
+            Ok(poll) => poll.map(Ok),
+            Err(panic) => Poll::Ready(Err(panic)),
+        },
+    )
+    .await
 }
 
 fn log(endpoint: Endpoint, facts: &Facts, took: Duration) {

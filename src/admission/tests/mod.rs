@@ -10,13 +10,14 @@ use base64::engine::general_purpose::STANDARD;
 use json_patch::{Patch, PatchOperation};
 use serde_json::{Value, json};
 
-use super::{Answer, BadReview, Facts, answer};
+use super::{Answer, BadReview, Facts, Lack, answer};
 use crate::diagnostic::{Severity, Source};
 use crate::load::{LoadOptions, load};
 use crate::snapshot::Snapshot;
 
 mod accounts;
 mod audits;
+mod lacks;
 mod patches;
 mod plugin;
 mod properties;
@@ -101,6 +102,7 @@ struct Response {
     warnings: Vec<String>,
     audit: BTreeMap<String, String>,
     facts: Facts,
+    lacks: Vec<Lack>,
 }
 
 impl Response {
@@ -118,7 +120,7 @@ fn ask(review: &Value, snapshot: &Snapshot) -> Response {
 }
 
 fn ask_bytes(body: &[u8], snapshot: &Snapshot) -> Result<Response, BadReview> {
-    let Answer { body, facts } = answer(body, snapshot)?;
+    let Answer { body, facts, lacks } = answer(body, snapshot)?;
     let body: Value = serde_json::from_slice(&body).unwrap();
     assert_eq!(body["apiVersion"], "admission.k8s.io/v1");
     assert_eq!(body["kind"], "AdmissionReview");
@@ -144,6 +146,7 @@ fn ask_bytes(body: &[u8], snapshot: &Snapshot) -> Result<Response, BadReview> {
         audit: audit.unwrap_or_default(),
         body,
         facts,
+        lacks,
     })
 }
 

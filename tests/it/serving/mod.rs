@@ -7,6 +7,7 @@ mod client;
 mod crowd;
 mod drain;
 mod slow;
+mod waits;
 
 use std::error::Error;
 use std::fmt;
@@ -19,7 +20,9 @@ use pullpass::metrics::Metrics;
 use pullpass::server::certificate::{self, Pair};
 use pullpass::server::health::Health;
 use pullpass::server::limits::Limits;
-use pullpass::server::{Addresses, CertificateSource, Config, Endpoint, ServeError, Server};
+use pullpass::server::{
+    Addresses, CertificateSource, Config, Endpoint, Reply, ServeError, Server, Wait,
+};
 use tempfile::TempDir;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -29,6 +32,9 @@ use client::Client;
 
 /// Longer than anything here takes, but for what waits on purpose.
 const SOON: Duration = Duration::from_secs(20);
+
+/// How long the stub wants to wait, each time it is asked to.
+const WAIT: Duration = Duration::from_millis(50);
 
 /// A server in this process, on ports of its own.
 struct Running {
@@ -152,13 +158,14 @@ async fn until(what: &str, condition: impl AsyncFn() -> bool) {
 }
 
 /// In the engine's place: bodies say what should happen.
-fn stub(endpoint: Endpoint, body: &[u8]) -> Result<Answer, NotAReview> {
+fn stub(endpoint: Endpoint, body: &[u8]) -> Result<Reply, NotAReview> {
     assert!(!body.starts_with(b"panic"), "asked to");
     if body.starts_with(b"bad") {
         return Err(NotAReview);
     }
-    Ok(Answer {
+    let answer = Answer {
         body: format!(r#"{{"endpoint":"{endpoint:?}","bytes":{}}}"#, body.len()).into_bytes(),
+        lacks: Vec::new(),
         facts: Facts {
             operation: Operation::Create,
             outcome: Outcome::Unchanged,
@@ -171,7 +178,17 @@ fn stub(endpoint: Endpoint, body: &[u8]) -> Result<Answer, NotAReview> {
             pod: String::new(),
             rules: String::new(),
         },
-    })
+    };
+    let wait: Wait = match body {
+        b"wait" => Box::pin(sleep(WAIT)),
+        b"wait for ever" => Box::pin(std::future::pending()),
+        b"wait and panic" => Box::pin(async {
+            sleep(WAIT).await;
+            panic!("asked to");
+        }),
+        _ => return Ok(Reply::Now(answer)),
+    };
+    Ok(Reply::Later { answer, wait })
 }
 
 #[derive(Debug)]

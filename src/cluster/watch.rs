@@ -1,0 +1,157 @@
+//! One kind of object, listed and then watched, for as long as the process lives.
+//!
+//! What fails is counted, logged and tried again, later each time and never at the same moment as
+//! others; until the first list is whole, readiness says what is in the way.
+
+use std::fmt::Debug;
+use std::sync::Arc;
+use std::time::Duration;
+
+use backon::ExponentialBuilder;
+use futures_util::Stream;
+use kube::runtime::WatchStreamExt as _;
+use kube::runtime::utils::ResetTimerBackoff;
+use kube::runtime::watcher::{self, Error, Event, ExponentialBackoff};
+use kube::{Api, Resource};
+use serde::de::DeserializeOwned;
+
+use crate::metrics::{self, Metrics};
+use crate::server::health::{Check, State, Switch};
+
+/// The first wait behind a failure; each later one is twice as long, up to [`LONGEST`], with jitter.
+const SHORTEST: Duration = Duration::from_millis(250);
+const LONGEST: Duration = Duration::from_secs(15);
+/// The waits begin anew when nothing failed for so long: a list that may be made beside a watch that
+/// may not is no success.
+const QUIET: Duration = Duration::from_secs(60);
+
+/// A watched resource, as others see it.
+#[derive(Debug)]
+pub struct Watched {
+    resource: metrics::Resource,
+    /// What is watched, in words: "the Namespaces".
+    what: String,
+    metrics: Arc<Metrics>,
+    switch: Switch,
+    synced: bool,
+}
+
+impl Watched {
+    /// With the check of readiness that it sets.
+    pub fn new(
+        name: &'static str,
+        what: impl Into<String>,
+        resource: metrics::Resource,
+        metrics: Arc<Metrics>,
+    ) -> (Self, Check) {
+        let what = what.into();
+        let first = State::waiting(
+            format!("{what} are not listed yet"),
+            "nothing: they are being listed",
+        );
+        let (check, switch) = Check::switch(name, first);
+        metrics.watching(resource);
+        let watched = Self {
+            resource,
+            what,
+            metrics,
+            switch,
+            synced: false,
+        };
+        (watched, check)
+    }
+
+    /// Everything was listed, and this many are held.
+    pub fn synced(&mut self, objects: usize, said: impl Into<String>) {
+        self.synced = true;
+        self.metrics.cached(self.resource, objects);
+        self.switch.set(State::ready(said));
+    }
+
+    /// A list or watch came to nothing.
+    pub fn failed(&self, error: &Error) {
+        if is_routine(error) {
+            tracing::debug!(resource = self.resource.as_str(), %error, "watching again");
+            return;
+        }
+        self.metrics.watch_failed(self.resource);
+        let (why, mend) = explain(&self.what, error);
+        tracing::warn!(resource = self.resource.as_str(), why, mend, "cannot watch");
+        // Once there is something to decide with, an old table is better than none.
+        if !self.synced {
+            self.switch.set(State::waiting(why, mend));
+        }
+    }
+}
+
+/// A watch that is too old to be resumed is begun anew: nothing is wrong.
+fn is_routine(error: &Error) -> bool {
+    matches!(error, Error::WatchError(status) if status.code == 410)
+}
+
+/// What is in the way, and what to do about it.
+fn explain(what: &str, error: &Error) -> (String, &'static str) {
+    let status = match error {
+        Error::InitialListFailed(kube::Error::Api(status))
+        | Error::WatchStartFailed(kube::Error::Api(status))
+        | Error::WatchFailed(kube::Error::Api(status))
+        | Error::WatchError(status) => Some(status),
+        _ => None,
+    };
+    match status {
+        Some(status) if status.code == 403 => (
+            format!("{what} may not be read: {}", status.message),
+            "grant the right: `pullpass render rbac --policy PATH | kubectl apply --server-side -f -`",
+        ),
+        Some(status) if status.code == 401 => (
+            format!("{what} cannot be read: the API server does not know these credentials"),
+            "give other ones: is the token expired, the account deleted?",
+        ),
+        Some(status) => (
+            format!(
+                "{what} cannot be read: the API server says {}: {}",
+                status.code, status.message
+            ),
+            "look at the API server; it is asked again",
+        ),
+        None => (
+            format!("{what} cannot be read: {}", chain(error)),
+            "is the API server there, and reachable from here? it is asked again",
+        ),
+    }
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        // Many of these repeat their cause.
+        if !text.contains(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        source = cause.source();
+    }
+    text
+}
+
+/// Every change of a kind of object. A failure is an event as well; the next attempt waits.
+pub fn watch<K>(
+    api: Api<K>,
+    config: watcher::Config,
+) -> impl Stream<Item = Result<Event<K>, Error>> + Send
+where
+    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + 'static,
+{
+    kube::runtime::watcher(api, config).backoff(backoff())
+}
+
+fn backoff() -> ResetTimerBackoff<ExponentialBackoff> {
+    let builder = ExponentialBuilder::default()
+        .with_min_delay(SHORTEST)
+        .with_max_delay(LONGEST)
+        .without_max_times()
+        .with_jitter();
+    ResetTimerBackoff::new(builder.into(), QUIET)
+}
