@@ -74,6 +74,8 @@ pub mod telemetry;
 
 #[cfg(feature = "cluster")]
 pub mod cluster;
+#[cfg(feature = "cluster")]
+pub mod controller;
 
 #[cfg(all(feature = "cli", feature = "cluster"))]
 pub mod cli;
