@@ -16,7 +16,7 @@ use super::mutate::to_yaml;
 use super::output::{Io, Output, OutputParser};
 use crate::names::ConfigMapName;
 
-/// Print manifests that install pullpass: accounts with their rights, webhook configurations.
+/// Print what an installation needs: accounts and rights, webhook configurations.
 #[derive(Debug, clap::Args)]
 #[command(
     arg_required_else_help = true,
@@ -24,9 +24,9 @@ use crate::names::ConfigMapName;
     after_long_help = "\
 Examples:
   pullpass render rbac --policy policies/ | kubectl apply --server-side -f -
-  pullpass render webhook-configuration --service pullpass-system/pullpass-webhook | kubectl apply --server-side -f -
+  pullpass render webhook-configuration --service pullpass-system/pullpass-webhook
 
-Nothing is applied by the command itself, and no cluster is asked."
+Nothing is applied, and no cluster is asked."
 )]
 pub struct Args {
     #[command(subcommand)]
@@ -78,7 +78,7 @@ fn write_yaml(objects: &[Value], out: &mut dyn Write) -> io::Result<()> {
         if i > 0 {
             writeln!(out, "---")?;
         }
-        out.write_all(to_yaml(object)?.as_bytes())?;
+        writeln!(out, "{}", to_yaml(object)?.trim_end())?;
     }
     Ok(())
 }
@@ -117,7 +117,9 @@ mod tests {
             write_yaml(&[json!({"names": [name]})], &mut text).unwrap();
             let text = String::from_utf8(text).unwrap();
             let source = crate::diagnostic::Source::new("t", text.as_str());
-            let read = crate::yaml::read_values(&source);
+            let (documents, error) = crate::yaml::read(&source);
+            assert!(error.is_none(), "{text}");
+            let read: Vec<Value> = documents.iter().map(|d| d.root.to_json()).collect();
             assert_eq!(read, [json!({"names": [name]})], "{text}");
         }
     }

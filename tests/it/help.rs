@@ -10,22 +10,22 @@ fn help_is_what_it_was() {
         "match",
         "mutate",
         "test",
+        "render",
+        "render rbac",
+        "render webhook-configuration",
         "certs",
         "lint",
         "schema",
         "completion",
     ] {
-        let args: Vec<&str> = [command, "--help"]
-            .into_iter()
-            .filter(|arg| !arg.is_empty())
-            .collect();
+        let args: Vec<&str> = command.split_whitespace().chain(["--help"]).collect();
         let ran = run(&args);
         assert_eq!(ran.status, 0, "{command}");
         assert_eq!(ran.stderr, "", "{command}");
         let name = if command.is_empty() {
             "pullpass"
         } else {
-            command
+            &command.replace(' ', "_")
         };
         insta::assert_snapshot!(format!("help_{name}"), ran.stdout);
     }

@@ -23,9 +23,13 @@ mod mutate;
 #[cfg(test)]
 mod oracle;
 #[cfg(test)]
+mod plane;
+#[cfg(test)]
 mod policy_test;
 #[cfg(test)]
 mod properties;
+#[cfg(test)]
+mod render;
 #[cfg(test)]
 mod schema;
 #[cfg(test)]

@@ -19,12 +19,13 @@ use crate::snapshot::ScopeOptions;
 Examples:
   pullpass render rbac --policy policies/ | kubectl apply --server-side -f -
   pullpass render rbac --policy policies/ --namespace registry --tenant-policies
-  kubectl get configmaps -n pullpass-system -l pullpass.dev/policy=true -o yaml | pullpass render rbac --policy -
+  kubectl get configmaps -n pullpass-system -o yaml | pullpass render rbac --policy -
 
-The rights to Secrets carry the names of the policies' credentials: render again when a credential is
-added. One that is removed takes the right to its Secrets with it; let the controller remove them first.
+The rights to Secrets carry the names of the policies' credentials: render again when one is added.
+With one that is removed the right to its Secrets goes; let the controller remove them first.
 
-The namespace is not printed. Neither is the guard, a ValidatingAdmissionPolicy that bounds what RBAC cannot.
+Neither the namespace is printed nor the guard, a ValidatingAdmissionPolicy that bounds what RBAC
+cannot.
 
 Exit status: 0 fine, 2 bad input or arguments.")]
 pub struct Args {

@@ -23,9 +23,11 @@ use crate::snapshot::{self, ScopeOptions};
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
 Examples:
-  pullpass render webhook-configuration --service pullpass-system/pullpass-webhook | kubectl apply --server-side -f -
+  pullpass render webhook-configuration --service pullpass-system/pullpass-webhook -o yaml=hook.yaml
   pullpass render webhook-configuration --url https://203.0.113.7:8443 --ca-file certs/dev/ca.crt
-  pullpass render webhook-configuration --service pullpass-system/pullpass-webhook --namespace-mode opt-in
+  pullpass render webhook-configuration --service registry/hook:8443 --namespace-mode opt-in
+
+Apply it by `kubectl apply --server-side`: that leaves a caBundle to whoever keeps it.
 
 Prints `00-pullpass` (Pods), `pullpass-policies` (lints policies) and `pullpass-ephemeralcontainers`
 (warns). Give the webhook the same scope flags: it judges again. Without --ca-file there is no
@@ -85,9 +87,9 @@ pub struct Args {
     )]
     timeout_seconds: u8,
     #[command(flatten)]
-    scope: ScopeArgs,
-    #[command(flatten)]
     output: OutputArgs,
+    #[command(flatten)]
+    scope: ScopeArgs,
 }
 
 /// The webhook's own flags of these names; it takes more of a table than a selector can.
