@@ -6,7 +6,8 @@
 
 pub mod client;
 pub mod feed;
-mod fold;
+#[doc(hidden)] // for the benchmark of one change
+pub mod fold;
 mod objects;
 pub mod published;
 pub mod wait;
