@@ -8,7 +8,8 @@
 pub mod client;
 pub mod explain;
 pub mod feed;
-mod fold;
+#[doc(hidden)] // for the benchmark of one change
+pub mod fold;
 mod objects;
 pub mod policies;
 pub mod published;
