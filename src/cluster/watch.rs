@@ -47,8 +47,8 @@ impl Watched {
     ) -> (Self, Check) {
         let what = what.into();
         let first = State::waiting(
-            format!("{what} are not listed yet"),
-            "nothing: they are being listed",
+            format!("{what}: not read yet"),
+            "nothing: the API server is being asked",
         );
         let (check, switch) = Check::switch(name, first);
         metrics.watching(resource);

@@ -76,7 +76,6 @@ enum StepError {
 }
 
 /// One object that is watched by its name.
-#[derive(Debug)]
 struct Slot<K> {
     listing: Option<K>,
     /// None: not listed yet.
@@ -162,7 +161,11 @@ where
             Some(Ok(event)) => {
                 self.slot.take(event);
                 if let Some(object) = &self.slot.object {
-                    let said = if object.is_some() { "read" } else { "not there yet" };
+                    let said = if object.is_some() {
+                        "read"
+                    } else {
+                        "not there yet"
+                    };
                     self.told.synced(usize::from(object.is_some()), said);
                 }
             }
@@ -224,7 +227,8 @@ impl Certificates {
         let mut checks = vec![check];
         let secrets = Api::<Secret>::namespaced(client.clone(), &options.namespace);
         let resource = metrics::Resource::Secrets;
-        let (ca, check) = Watching::new(secrets.clone(), "ca-secret", CA_SECRET, resource, &metrics);
+        let (ca, check) =
+            Watching::new(secrets.clone(), "ca-secret", CA_SECRET, resource, &metrics);
         checks.push(check);
         let name = &options.tls_secret;
         let (serving, check) = Watching::new(secrets, "tls-secret", name, resource, &metrics);
@@ -264,6 +268,7 @@ impl Certificates {
     /// Keeps them until told to stop. A step that has begun is ended.
     pub async fn run(mut self, mut stop: watch::Receiver<bool>) {
         let mut failures = 0_u32;
+        let mut leadership = self.writer.clone();
         while !*stop.borrow() {
             let pause = match self.round().await {
                 Round::Again => {
@@ -284,6 +289,7 @@ impl Certificates {
             let asleep = sleep(pause);
             tokio::pin!(asleep);
             let patient = failures > 0;
+            let led = self.writer.leads();
             loop {
                 // Each arm can be dropped: a watch keeps what it has not given.
                 tokio::select! {
@@ -291,7 +297,10 @@ impl Certificates {
                     _ = stop.wait_for(|stop| *stop) => return,
                     () = &mut asleep => break,
                     () = self.changed() => if !patient { break },
-                    () = self.writer.leadership_changed() => if !patient { break },
+                    // A renewal is no news.
+                    () = leadership.leadership_changed() => {
+                        if !patient && self.writer.leads() != led { break }
+                    }
                 }
             }
         }
@@ -594,7 +603,8 @@ impl Certificates {
         }
         if let Held::Whole(serving) = &seen.serving {
             let at = serving.validity.not_after;
-            self.metrics.certificate_expires(CertificateKind::Serving, at);
+            self.metrics
+                .certificate_expires(CertificateKind::Serving, at);
         }
         if !plan.foreign.is_empty() {
             return;
@@ -651,7 +661,11 @@ fn held<T>(
     };
     let labels = secret.metadata.labels.as_ref();
     let (label, value) = OURS;
-    if labels.and_then(|labels| labels.get(label)).map(String::as_str) != Some(value) {
+    if labels
+        .and_then(|labels| labels.get(label))
+        .map(String::as_str)
+        != Some(value)
+    {
         return Held::Foreign;
     }
     match read(secret) {
@@ -775,7 +789,11 @@ mod tests {
     fn a_slot_holds_what_is_newest() {
         let version = |slot: &Slot<Secret>| {
             let object = slot.object.as_ref();
-            object.map(|object| object.as_ref().and_then(|s| s.metadata.resource_version.clone()))
+            object.map(|object| {
+                object
+                    .as_ref()
+                    .and_then(|s| s.metadata.resource_version.clone())
+            })
         };
         let mut slot = Slot::new();
         let is = |text: &str| Some(Some(text.to_owned()));
@@ -783,12 +801,28 @@ mod tests {
             (Event::Init, None, "nothing is known yet"),
             (Event::InitApply(secret("3")), None, "the list is not whole"),
             (Event::InitDone, is("3"), "listed"),
-            (Event::Apply(secret("9")), is("9"), "the answer to our own write"),
-            (Event::Apply(secret("5")), is("9"), "what the watch still had to tell"),
-            (Event::Delete(secret("4")), is("9"), "the deletion before our write"),
+            (
+                Event::Apply(secret("9")),
+                is("9"),
+                "the answer to our own write",
+            ),
+            (
+                Event::Apply(secret("5")),
+                is("9"),
+                "what the watch still had to tell",
+            ),
+            (
+                Event::Delete(secret("4")),
+                is("9"),
+                "the deletion before our write",
+            ),
             (Event::Delete(secret("12")), Some(None), "deleted"),
             (Event::Apply(secret("13")), is("13"), "made anew"),
-            (Event::Init, is("13"), "what is held stays while it is listed again"),
+            (
+                Event::Init,
+                is("13"),
+                "what is held stays while it is listed again",
+            ),
             (Event::InitDone, Some(None), "it is gone"),
         ] {
             slot.take(event);
@@ -829,14 +863,20 @@ mod tests {
 
         let other = certificate::authority(validity).unwrap();
         let stray = certificate::serving(&other, &names, validity).unwrap();
-        assert!(content_of_serving(&stray, &ca).is_err(), "not signed by the CA");
+        assert!(
+            content_of_serving(&stray, &ca).is_err(),
+            "not signed by the CA"
+        );
     }
 
     #[test]
     fn failures_wait_longer_and_never_for_ever() {
         for (failures, most) in [(1, AGAIN), (2, AGAIN * 2), (100, LONGEST)] {
             let pause = backoff(failures);
-            assert!(pause <= most && pause >= most * 4 / 5, "{failures}: {pause:?}");
+            assert!(
+                pause <= most && pause >= most * 4 / 5,
+                "{failures}: {pause:?}"
+            );
         }
     }
 }

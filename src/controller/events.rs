@@ -16,6 +16,7 @@ use tokio::time::Instant;
 
 use super::apply::Writer;
 use crate::cluster::explain::chain;
+use crate::cluster::policies::InForce;
 use crate::metrics::{Metrics, Reconcile};
 use crate::policy::config_maps::{ConfigMapName, Report, Verdict};
 
@@ -200,7 +201,11 @@ impl Events {
             if let Err(error) = self.writer.event(namespace, &event).await {
                 self.metrics.reconcile_failed(Reconcile::Events);
                 let error = chain(&error);
-                tracing::warn!(reason = notice.happening.reason(), error, "cannot tell an Event");
+                tracing::warn!(
+                    reason = notice.happening.reason(),
+                    error,
+                    "cannot tell an Event"
+                );
             }
         }
     }
@@ -294,7 +299,7 @@ fn short(note: &str) -> String {
 
 /// Tells what becomes of the policies, each ConfigMap once for each change.
 pub async fn tell_policies(
-    mut reports: watch::Receiver<Arc<[Report]>>,
+    mut policies: watch::Receiver<Option<InForce>>,
     mut writer: Writer,
     teller: Teller,
 ) {
@@ -302,14 +307,15 @@ pub async fn tell_policies(
     loop {
         // Whoever leads tells; a new leader tells what is wrong now.
         if writer.leads() {
-            let now = Arc::clone(&reports.borrow_and_update());
-            for notice in notices(&mut told, &now) {
+            let now = policies.borrow_and_update().clone();
+            let reports = now.as_ref().map(|in_force| &*in_force.reports);
+            for notice in notices(&mut told, reports.unwrap_or_default()) {
                 teller.tell(notice.into());
             }
         }
         // Either can be dropped: both only say that there is something to look at.
         tokio::select! {
-            changed = reports.changed() => if changed.is_err() {
+            changed = policies.changed() => if changed.is_err() {
                 // Whoever reads policies has ended, and the process with it.
                 return std::future::pending().await;
             },
@@ -380,9 +386,21 @@ mod tests {
         let mut said = Said::new(start);
         assert_eq!(said.admit(&notice("a", "x"), start), Admitted::Tell);
         assert_eq!(said.admit(&notice("a", "x"), start), Admitted::Again);
-        assert_eq!(said.admit(&notice("b", "x"), start), Admitted::Tell, "another");
-        assert_eq!(said.admit(&notice("a", "y"), start), Admitted::Tell, "it changed");
-        assert_eq!(said.admit(&notice("a", "x"), start), Admitted::Tell, "and back");
+        assert_eq!(
+            said.admit(&notice("b", "x"), start),
+            Admitted::Tell,
+            "another"
+        );
+        assert_eq!(
+            said.admit(&notice("a", "y"), start),
+            Admitted::Tell,
+            "it changed"
+        );
+        assert_eq!(
+            said.admit(&notice("a", "x"), start),
+            Admitted::Tell,
+            "and back"
+        );
         for n in 4..BURST {
             let admitted = said.admit(&notice("c", &n.to_string()), start);
             assert_eq!(admitted, Admitted::Tell, "{n}");
