@@ -45,8 +45,6 @@ pub struct Policy {
     pub scope: Scope,
     /// What it does with a decision.
     pub mode: Mode,
-    /// How messages call the text it was read from.
-    pub origin: Arc<str>,
     /// The ConfigMap that holds it, if one does.
     pub config_map: Option<ConfigMapName>,
 }
@@ -463,16 +461,10 @@ impl Builder {
                 .or_insert(Declared { credential, policy });
         }
         let name = document.name.value.as_str().into();
-        // A text of a thousand policies has one name.
-        let origin = match self.policies.last() {
-            Some(last) if *last.origin == *document.source.name() => Arc::clone(&last.origin),
-            _ => document.source.name().into(),
-        };
         self.policies.push(Policy {
             name,
             scope: document.scope,
             mode: document.mode,
-            origin,
             config_map: document.config_map,
         });
     }

@@ -28,7 +28,7 @@ pub(super) async fn serve(
         own_namespace: Arc::clone(&options.scope.own_namespace),
         tenant_policies: options.tenant_policies,
     };
-    let (feed, checks) = Feed::new(client, options, Arc::clone(&metrics));
+    let (feed, checks) = Feed::new(client, options, &metrics);
     let published = feed.published();
     let waits = Arc::new(Waits::new(Arc::clone(&published)));
     let handler = move |endpoint: Endpoint, body: &[u8]| -> Result<Reply, BadReview> {

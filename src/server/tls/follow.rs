@@ -192,7 +192,7 @@ async fn changed(pairs: &mut Option<watch::Receiver<Option<PemPair>>>) {
         return;
     }
     // Nobody sends any more, or nobody ever did.
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }
 
 /// Replaces what is in use, unless the new content is bad or out of its time. The first pair is taken

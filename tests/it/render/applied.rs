@@ -134,7 +134,7 @@ fn a_ca_bundle_of_the_controller_survives_every_apply() {
 #[test]
 fn the_accounts_may_do_what_is_documented_and_nothing_else() {
     let plane = plane();
-    let mut told = String::new();
+    let mut told = Vec::new();
     for account in ["pullpass-webhook", "pullpass-controller"] {
         let user = plane.account(OWN, account);
         for namespace in [OWN, "shop"] {
@@ -147,10 +147,10 @@ fn the_accounts_may_do_what_is_documented_and_nothing_else() {
                 .map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "))
                 .collect();
             lines.sort();
-            told += &format!("{account} in {namespace}\n{}\n\n", lines.join("\n"));
+            told.push(format!("{account} in {namespace}\n{}\n", lines.join("\n")));
         }
     }
-    insta::assert_snapshot!("render_can_i", told);
+    insta::assert_snapshot!("render_can_i", told.join("\n"));
 }
 
 #[test]

@@ -22,11 +22,11 @@ fn made(at: SystemTime) -> Pair {
     certificate::self_signed(&[], at).unwrap()
 }
 
-fn pem(pair: &Pair) -> Option<PemPair> {
-    Some(PemPair {
+fn pem(pair: &Pair) -> PemPair {
+    PemPair {
         certificate: pair.certificate.clone().into_bytes(),
         key: pair.key.clone().into_bytes(),
-    })
+    }
 }
 
 /// A server whose Secret is what is sent; it trusts the pair `known`.
@@ -38,7 +38,7 @@ fn start(known: Pair, first: Option<PemPair>) -> (Running, watch::Sender<Option<
     };
     // Only the channel tells of a new pair in time.
     let setup = Setup::limited(|limits: &mut Limits| {
-        limits.certificate_poll = Duration::from_secs(3600);
+        limits.certificate_poll = Duration::from_hours(1);
         limits.self_call = Duration::from_millis(20);
     });
     let running = setup.start_with(source, known, tempfile::tempdir().unwrap());
@@ -94,7 +94,7 @@ async fn a_server_starts_without_its_secret_and_takes_the_first_pair() {
     })
     .await;
 
-    send.send_replace(first);
+    send.send_replace(Some(first));
     until_ready(&running).await;
     Client::connect(running.at.admission, &ca)
         .await
@@ -109,38 +109,38 @@ async fn a_server_starts_without_its_secret_and_takes_the_first_pair() {
 #[tokio::test]
 async fn a_new_pair_drops_no_connection_and_a_bad_one_changes_nothing() {
     let now = SystemTime::now();
-    let (old, new) = (made(now), made(now + Duration::from_secs(600)));
+    let (old, new) = (made(now), made(now + Duration::from_mins(10)));
     let (old_ca, old_pem) = (old.ca.clone(), pem(&old));
-    let (running, send) = start(old, old_pem.clone());
+    let (running, send) = start(old, Some(old_pem.clone()));
     until_ready(&running).await;
     let mut open = running.client().await;
     let expiry = running.metric(EXPIRY);
 
     let mismatched = PemPair {
         key: new.key.clone().into_bytes(),
-        ..old_pem.clone().unwrap()
+        ..old_pem.clone()
     };
     for (n, (bad, why)) in [
-        (Some(mismatched), "another's key"),
+        (mismatched, "another's key"),
         (pem(&made(now - 2 * LIFETIME)), "an expired pair"),
         (pem(&made(now + 2 * LIFETIME)), "a pair of the future"),
     ]
     .into_iter()
     .enumerate()
     {
-        send.send_replace(bad);
+        send.send_replace(Some(bad));
         let failures = f64::from(u32::try_from(n + 1).unwrap());
         running.until_metric(FAILURE, failures).await;
         let client = Client::connect(running.at.admission, &old_ca).await;
         client.expect(why).is_served().await;
     }
     send.send_replace(None);
-    send.send_replace(old_pem);
+    send.send_replace(Some(old_pem));
     // The first, and the same again in the place of bad ones.
     running.until_metric(SUCCESS, 2.0).await;
     running.client().await.is_served().await;
 
-    send.send_replace(pem(&new));
+    send.send_replace(Some(pem(&new)));
     running.until_metric(SUCCESS, 3.0).await;
     open.is_served().await;
     let client = Client::connect(running.at.admission, &new.ca).await;
@@ -165,12 +165,12 @@ async fn a_new_pair_drops_no_connection_and_a_bad_one_changes_nothing() {
 async fn a_first_pair_that_has_expired_is_served_and_is_not_ready() {
     let expired = made(SystemTime::now() - 2 * LIFETIME);
     let first = pem(&expired);
-    let (running, send) = start(expired, first);
+    let (running, send) = start(expired, Some(first));
     until("readiness tells of the time", async || {
         let report = get(running.at.admin, "/readyz").await;
         report.status == 503 && report.body.contains("the certificate has expired")
     })
     .await;
-    send.send_replace(pem(&made(SystemTime::now())));
+    send.send_replace(Some(pem(&made(SystemTime::now()))));
     until_ready(&running).await;
 }
