@@ -1,8 +1,14 @@
 //! pullpass in a real cluster: installed as it tells to be, under its own accounts' rights, seen through the API server
 //! and real kubectl. A file a subject.
 
+mod accounts;
+mod audit;
 mod install;
+mod others;
 mod pods;
+mod policies;
+mod scope;
+mod tenants;
 mod yardstick;
 
 use serde_json::{Value, json};
