@@ -163,7 +163,8 @@ def measure_size(bench, args):
         ready.append(took)
         started_kib.append(server.resident_kib())
         held = metric(server, "pullpass_cache_objects")
-        if not {args.namespaces, args.accounts} <= set(held.values()):
+        least = {"namespaces": args.namespaces, "serviceaccounts": args.accounts}
+        if any(held.get(f'{{resource="{resource}"}}', 0) < count for resource, count in least.items()):
             raise BenchError(f"pullpass was ready before it had all: it holds {held}")
         bench.pods.until(names[0], installed.is_by_pullpass, "injection")
         if len(ready) < args.starts:

@@ -20,10 +20,11 @@ def markdown(seen, about, args, rules):
     if about["busy"] > 0.2:
         lines.append(f"Rough numbers: other work kept {about['busy']} cores busy when the run began.")
     size = f"{args.namespaces:,} namespaces, {args.accounts:,} accounts"
-    if "edits" in seen:
+    edited = [("a small cluster", seen["edits"])] if "edits" in seen else []
+    edited += [(size, seen["size"]["edits"])] if "size" in seen else []
+    if edited:
         title = f"An edit of a policy of {rules:,} rules, from the PATCH to the first Pod that shows it"
-        lines += changes(title, [("a small cluster", seen["edits"])] +
-                         ([(size, seen["size"]["edits"])] if "size" in seen else []), EDIT)
+        lines += changes(title, edited, EDIT)
     if "size" in seen:
         lines += ready(seen["size"]["ready"], size) + memory(seen["size"]["kib"], size, args)
     if "fold" in seen:
