@@ -7,6 +7,7 @@ mod install;
 mod others;
 mod pods;
 mod policies;
+mod rights;
 mod scope;
 mod tenants;
 mod yardstick;
