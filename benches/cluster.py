@@ -139,8 +139,10 @@ def measure_added(bench, args):
 
     variants = [
         added.Variant("none", "nothing", [], installed.is_bare),
-        added.Variant("policy", "MutatingAdmissionPolicy, static", installed.static_policy(bench.configurations),
-                      installed.is_by_another),
+        added.Variant("policy", "MutatingAdmissionPolicy, a fixed list",
+                      installed.policy(bench.configurations, installed.STATIC, careful=False), installed.is_by_another),
+        added.Variant("careful", "MutatingAdmissionPolicy, joined to the Pod's own",
+                      installed.policy(bench.configurations, installed.JOINED, careful=True), installed.is_by_another),
         added.Variant("pullpass", "pullpass", bench.configurations, installed.is_by_pullpass, calls),
         added.Variant("peer", "controller-runtime, Go", installed.peer_configuration(bench.configurations, peer),
                       installed.is_by_another),
