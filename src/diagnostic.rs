@@ -320,6 +320,8 @@ codes! {
     AuditOnly = "207" Warning,
     /// The request holds no Pod that can be read.
     NotAPod = "208" Warning,
+    /// A ConfigMap with a tenant's policies, and these are off.
+    TenantsOff = "209" Warning,
 }
 
 impl fmt::Display for Code {

@@ -10,14 +10,16 @@
 //! 5. [`objects`], [`snapshot`], [`load`]: what a decision reads beside the Pod, published whole.
 //! 6. [`admission`], [`manifest`]: a whole AdmissionReview answered as a function of its bytes, and
 //!    manifests from files by the same code.
-//! 7. [`install`]: the accounts, rights and webhook configurations of an installation.
+//! 7. [`plan`]: what a controller should do next.
+//! 8. [`install`]: the accounts, rights and webhook configurations of an installation.
 //!
 //! All of the above is pure: no clock, file, network or runtime, and it builds with
 //! `--no-default-features`. The edges carry bytes to it:
 //!
-//! 8. `server`, `metrics`, `telemetry` (feature `serve`): the HTTPS webhook.
-//! 9. `cluster` (feature `cluster`): watches of a cluster, folded into the snapshot in force.
-//! 10. `cli` (feature `cli`): one file a command.
+//! 9. `server`, `metrics`, `telemetry` (feature `serve`): the HTTPS webhook.
+//! 10. `cluster` (feature `cluster`): watches of a cluster, folded into the snapshot in force.
+//! 11. `controller` (feature `cluster`): carries out what is planned, one process at a time.
+//! 12. `cli` (feature `cli`): one file a command.
 //!
 //! ```
 //! use pullpass::admission::{admit, review::Pod};
@@ -59,6 +61,8 @@ pub mod admission;
 
 pub mod manifest;
 
+pub mod plan;
+
 pub mod install;
 
 #[cfg(feature = "serve")]
@@ -70,6 +74,8 @@ pub mod telemetry;
 
 #[cfg(feature = "cluster")]
 pub mod cluster;
+#[cfg(feature = "cluster")]
+pub mod controller;
 
 #[cfg(all(feature = "cli", feature = "cluster"))]
 pub mod cli;

@@ -21,6 +21,17 @@ pub struct LoadOptions {
     pub namespace: String,
 }
 
+impl LoadOptions {
+    /// What reading policies depends on.
+    #[must_use]
+    pub fn parse_options(&self) -> ParseOptions {
+        ParseOptions {
+            own_namespace: Arc::clone(&self.scope.own_namespace),
+            tenant_policies: self.tenant_policies,
+        }
+    }
+}
+
 /// What texts held.
 #[derive(Debug)]
 pub struct Loaded {
@@ -47,10 +58,7 @@ impl Loaded {
 /// Reads policies, given in table order, and objects.
 #[must_use]
 pub fn load(policies: &[Arc<Source>], objects: &[Arc<Source>], options: &LoadOptions) -> Loaded {
-    let parse_options = ParseOptions {
-        own_namespace: Arc::clone(&options.scope.own_namespace),
-        tenant_policies: options.tenant_policies,
-    };
+    let parse_options = options.parse_options();
     let mut parsed = Parsed::default();
     for source in policies {
         parsed.append(parse(source, &parse_options));

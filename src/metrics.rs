@@ -77,15 +77,18 @@ pub enum HandshakeError {
     ClientCertificate,
     /// What came was not TLS, or not a TLS that we speak.
     Protocol,
+    /// We have no certificate yet, so the connection was closed at once.
+    NoCertificate,
 }
 
 impl HandshakeError {
-    const ALL: [Self; 5] = [
+    const ALL: [Self; 6] = [
         Self::Timeout,
         Self::Closed,
         Self::RefusedByClient,
         Self::ClientCertificate,
         Self::Protocol,
+        Self::NoCertificate,
     ];
 
     /// The value of the label `reason`.
@@ -97,6 +100,7 @@ impl HandshakeError {
             Self::RefusedByClient => "refused_by_client",
             Self::ClientCertificate => "client_certificate",
             Self::Protocol => "protocol",
+            Self::NoCertificate => "no_certificate",
         }
     }
 }
@@ -108,6 +112,8 @@ pub enum CertificateKind {
     Serving,
     /// What it checks clients against.
     ClientCa,
+    /// What signs serving certificates, where a controller keeps it.
+    Ca,
 }
 
 impl CertificateKind {
@@ -117,6 +123,7 @@ impl CertificateKind {
         match self {
             Self::Serving => "serving",
             Self::ClientCa => "client_ca",
+            Self::Ca => "ca",
         }
     }
 }

@@ -1,7 +1,7 @@
 //! A review of a ConfigMap that holds policies → allowed, or refused with what `lint` says of it.
 //!
-//! Errors deny, warnings warn, everything else is allowed: another kind, no label, a removal. What only
-//! all policies together show (a name that another ConfigMap has taken) is not judged here.
+//! Errors deny, warnings warn, everything else is allowed: another kind, no label, a removal. Names are
+//! held against the other ConfigMaps of the table in force; reads no ConfigMap but the one it is given.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -9,13 +9,15 @@ use std::sync::Arc;
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::line::quoted;
 use super::response::{Denial, Response, bounded_warnings};
 use super::{Answer, BadReview, Facts, ImageCounts, Outcome, Warning, check_version, operation};
-use crate::diagnostic::{Diagnostic, Severity, Source};
+use crate::diagnostic::{Code, Diagnostic, Severity};
+use crate::policy::config_maps::{ConfigMapName, Content};
 use crate::policy::document::Scope;
-use crate::policy::parse::{POLICY_LABEL, holds_policies};
-use crate::policy::{Parsed, checks, parse_key};
-use crate::snapshot::Snapshot;
+use crate::policy::parse::POLICY_LABEL;
+use crate::policy::table::Table;
+use crate::policy::{ParseOptions, checks};
 use json_patch::Patch;
 
 /// The most errors that a refusal tells; a person mends these first.
@@ -43,14 +45,17 @@ struct Request {
     object: Value,
 }
 
-/// Answers a review of a ConfigMap.
-pub fn validate(body: &[u8], snapshot: &Snapshot) -> Result<Answer, BadReview> {
+/// Answers a review of a ConfigMap, beside the table in force.
+pub fn validate(body: &[u8], table: &Table, options: &ParseOptions) -> Result<Answer, BadReview> {
     let review: Review = serde_json::from_slice(body).map_err(BadReview::NotJson)?;
     check_version(&review.api_version, &review.kind)?;
     let request = review.request.ok_or(BadReview::NoRequest)?;
     let namespace = request.namespace.unwrap_or_default();
-    let diagnostics = examine(&request.object, &namespace, &snapshot.scope.own_namespace);
-
+    let (diagnostics, not_read) = match holds(&request.object, &namespace, options) {
+        Holds::Nothing => (Vec::new(), None),
+        Holds::Unread(warning) => (Vec::new(), Some(warning)),
+        Holds::Policies(scope) => (examine(&request.object, &namespace, &scope, table), None),
+    };
     let (errors, warnings): (Vec<Diagnostic>, Vec<Diagnostic>) = diagnostics
         .into_iter()
         .partition(|d| d.severity() == Severity::Error);
@@ -65,6 +70,7 @@ pub fn validate(body: &[u8], snapshot: &Snapshot) -> Result<Answer, BadReview> {
                     + &d.message,
             )
         })
+        .chain(not_read)
         .collect();
     let message = (!errors.is_empty()).then(|| refusal(&errors));
     let sent = bounded_warnings(&warnings);
@@ -99,34 +105,53 @@ pub fn validate(body: &[u8], snapshot: &Snapshot) -> Result<Answer, BadReview> {
     })
 }
 
-/// Everything that is wrong with a ConfigMap's policies; nothing for any other object.
-fn examine(object: &Value, namespace: &str, own_namespace: &str) -> Vec<Diagnostic> {
+/// What an object is to us.
+enum Holds {
+    /// No ConfigMap with our label.
+    Nothing,
+    /// A tenant's policies, which nobody reads.
+    Unread(Warning),
+    /// Policies.
+    Policies(Scope),
+}
+
+fn holds(object: &Value, namespace: &str, options: &ParseOptions) -> Holds {
     let label = object
         .pointer("/metadata/labels")
         .and_then(|labels| labels.get(POLICY_LABEL));
     let is_policy = object.get("kind").and_then(Value::as_str) == Some("ConfigMap")
         && label.and_then(Value::as_str) == Some("true");
-    let Some(data) = object
-        .get("data")
-        .and_then(Value::as_object)
-        .filter(|_| is_policy)
-    else {
-        return Vec::new();
-    };
-    let scope = if namespace == own_namespace {
-        Scope::Cluster
+    if !is_policy {
+        Holds::Nothing
+    } else if *namespace == *options.own_namespace {
+        Holds::Policies(Scope::Cluster)
+    } else if options.tenant_policies {
+        Holds::Policies(Scope::Namespace(Arc::from(namespace)))
     } else {
-        Scope::Namespace(Arc::from(namespace))
-    };
-    let mut keys: Vec<_> = data.iter().filter(|(key, _)| holds_policies(key)).collect();
-    keys.sort_by_key(|(key, _)| *key);
-    let mut parsed = Parsed::default();
-    for (key, text) in keys {
-        if let Some(text) = text.as_str() {
-            parsed.append(parse_key(&Source::new(key.as_str(), text), &scope));
-        }
+        let message = format!(
+            "policies in namespace {} are not read: pullpass reads those in `{}`; start it with \
+             `--tenant-policies` to read the tenants' as well",
+            quoted(namespace),
+            options.own_namespace,
+        );
+        Holds::Unread(Warning::new(Code::TenantsOff, message))
     }
-    checks::run(&mut parsed);
+}
+
+/// Everything that is wrong with a ConfigMap's policies.
+fn examine(object: &Value, namespace: &str, scope: &Scope, table: &Table) -> Vec<Diagnostic> {
+    let name = object.pointer("/metadata/name").and_then(Value::as_str);
+    let name = ConfigMapName {
+        namespace: namespace.into(),
+        name: name.unwrap_or_default().into(),
+    };
+    let data = object.get("data").and_then(Value::as_object);
+    let texts = data
+        .into_iter()
+        .flatten()
+        .filter_map(|(key, text)| Some((key.as_str(), text.as_str()?)));
+    let mut parsed = Content::submitted(&name, texts).parse(scope);
+    checks::run_beside(&mut parsed, &name, table);
     parsed.diagnostics
 }
 
@@ -148,90 +173,4 @@ fn refusal(errors: &[Diagnostic]) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::load::{LoadOptions, load};
-    use serde_json::json;
-
-    const GOOD: &str = "{apiVersion: pullpass.dev/v1, kind: RegistryPolicy, metadata: {name: p}, spec: \
-        {rules: [{name: a, match: {images: [docker.io]}, inject: {imagePullSecrets: [x]}}], \
-        credentials: [{name: x, from: {existing: {}}}]}}";
-
-    fn respond(object: &Value, namespace: &str) -> Value {
-        let review = json!({
-            "apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview",
-            "request": {"uid": "u", "operation": "CREATE", "namespace": namespace, "object": object},
-        });
-        let snapshot = load(&[], &[], &LoadOptions::default()).snapshot;
-        let answer = validate(review.to_string().as_bytes(), &snapshot).unwrap();
-        serde_json::from_slice::<Value>(&answer.body).unwrap()["response"].clone()
-    }
-
-    fn config_map(label: &str, text: &str) -> Value {
-        json!({"apiVersion": "v1", "kind": "ConfigMap",
-            "metadata": {"name": "c", "labels": {POLICY_LABEL: label}}, "data": {"p.yaml": text}})
-    }
-
-    #[test]
-    fn errors_deny_and_warnings_warn() {
-        let own = "pullpass-system";
-        let bad = GOOD.replace("inject", "injekt");
-        let warned = GOOD.replace("docker.io", "'https://docker.io'");
-        for (object, namespace, allowed, warnings, why) in [
-            (config_map("true", GOOD), own, true, 0, "a good policy"),
-            (
-                config_map("true", &bad),
-                own,
-                false,
-                0,
-                "a field that is not known",
-            ),
-            (
-                config_map("false", &bad),
-                own,
-                true,
-                0,
-                "not labelled as a policy",
-            ),
-            (config_map("true", &warned), own, true, 1, "a warning"),
-            (
-                config_map("true", GOOD),
-                "shop",
-                false,
-                0,
-                "a tenant's credential",
-            ),
-            (json!({"kind": "Pod"}), own, true, 0, "another kind"),
-            (Value::Null, own, true, 0, "a removal"),
-        ] {
-            let response = respond(&object, namespace);
-            assert_eq!(response["allowed"], allowed, "{why}: {response}");
-            let got = response["warnings"].as_array().map_or(0, Vec::len);
-            assert_eq!(got, warnings, "{why}: {response}");
-            assert!(response.get("patch").is_none(), "{why}");
-        }
-    }
-
-    #[test]
-    fn a_refusal_is_invalid_and_tells_every_error_with_its_place() {
-        let bad = GOOD
-            .replace("inject", "injekt")
-            .replace("existing", "exist");
-        let response = respond(&config_map("true", &bad), "pullpass-system");
-        let status = &response["status"];
-        assert_eq!(
-            (&status["code"], &status["reason"]),
-            (&json!(422), &json!("Invalid"))
-        );
-        let message = status["message"].as_str().unwrap();
-        assert!(
-            message.contains("PP102") && message.contains("PP104"),
-            "{message}"
-        );
-        assert!(message.contains("p.yaml:1:"), "{message}");
-        assert!(
-            status.get("details").is_none(),
-            "causes would replace the message: {status}"
-        );
-    }
-}
+mod tests;

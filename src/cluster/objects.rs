@@ -3,11 +3,7 @@
 //! What we do not read is not kept, and what cannot be read is told, not guessed: a watch never stops
 //! at an object.
 
-use std::borrow::Cow;
-
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use kube::Resource;
-use kube::core::NamespaceResourceScope;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -37,38 +33,43 @@ pub(super) struct ConfigMap {
     data: Value,
 }
 
+/// What a client asks for to get these.
 macro_rules! resource {
     ($view:ident, $kind:literal, $plural:literal) => {
-        impl Resource for $view {
+        impl kube::Resource for $view {
             type DynamicType = ();
-            type Scope = NamespaceResourceScope;
+            type Scope = kube::core::NamespaceResourceScope;
 
-            fn kind((): &()) -> Cow<'_, str> {
+            fn kind((): &()) -> std::borrow::Cow<'_, str> {
                 $kind.into()
             }
 
-            fn group((): &()) -> Cow<'_, str> {
+            fn group((): &()) -> std::borrow::Cow<'_, str> {
                 "".into()
             }
 
-            fn version((): &()) -> Cow<'_, str> {
+            fn version((): &()) -> std::borrow::Cow<'_, str> {
                 "v1".into()
             }
 
-            fn plural((): &()) -> Cow<'_, str> {
+            fn plural((): &()) -> std::borrow::Cow<'_, str> {
                 $plural.into()
             }
 
-            fn meta(&self) -> &ObjectMeta {
+            fn meta(&self) -> &k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta {
                 &self.metadata
             }
 
-            fn meta_mut(&mut self) -> &mut ObjectMeta {
+            fn meta_mut(
+                &mut self,
+            ) -> &mut k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta {
                 &mut self.metadata
             }
         }
     };
 }
+
+pub(super) use resource;
 
 resource!(ServiceAccount, "ServiceAccount", "serviceaccounts");
 resource!(ConfigMap, "ConfigMap", "configmaps");

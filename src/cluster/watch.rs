@@ -15,6 +15,7 @@ use kube::runtime::watcher::{self, Error, Event, ExponentialBackoff};
 use kube::{Api, Resource};
 use serde::de::DeserializeOwned;
 
+use super::explain;
 use crate::metrics::{self, Metrics};
 use crate::server::health::{Check, State, Switch};
 
@@ -23,7 +24,7 @@ const SHORTEST: Duration = Duration::from_millis(250);
 const LONGEST: Duration = Duration::from_secs(15);
 /// The waits begin anew when nothing failed for so long: a list that may be made beside a watch that
 /// may not is no success.
-const QUIET: Duration = Duration::from_secs(60);
+const QUIET: Duration = Duration::from_mins(1);
 
 /// A watched resource, as others see it.
 #[derive(Debug)]
@@ -46,8 +47,8 @@ impl Watched {
     ) -> (Self, Check) {
         let what = what.into();
         let first = State::waiting(
-            format!("{what} are not listed yet"),
-            "nothing: they are being listed",
+            format!("{what}: not read yet"),
+            "nothing: the API server is being asked",
         );
         let (check, switch) = Check::switch(name, first);
         metrics.watching(resource);
@@ -89,51 +90,15 @@ fn is_routine(error: &Error) -> bool {
     matches!(error, Error::WatchError(status) if status.code == 410)
 }
 
-/// What is in the way, and what to do about it.
 fn explain(what: &str, error: &Error) -> (String, &'static str) {
     let status = match error {
         Error::InitialListFailed(kube::Error::Api(status))
         | Error::WatchStartFailed(kube::Error::Api(status))
         | Error::WatchFailed(kube::Error::Api(status))
-        | Error::WatchError(status) => Some(status),
+        | Error::WatchError(status) => Some(&**status),
         _ => None,
     };
-    match status {
-        Some(status) if status.code == 403 => (
-            format!("{what} may not be read: {}", status.message),
-            "grant the right: `pullpass render rbac --policy PATH | kubectl apply --server-side -f -`",
-        ),
-        Some(status) if status.code == 401 => (
-            format!("{what} cannot be read: the API server does not know these credentials"),
-            "give other ones: is the token expired, the account deleted?",
-        ),
-        Some(status) => (
-            format!(
-                "{what} cannot be read: the API server says {}: {}",
-                status.code, status.message
-            ),
-            "look at the API server; it is asked again",
-        ),
-        None => (
-            format!("{what} cannot be read: {}", chain(error)),
-            "is the API server there, and reachable from here? it is asked again",
-        ),
-    }
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        // Many of these repeat their cause.
-        if !text.contains(&cause_text) {
-            text.push_str(": ");
-            text.push_str(&cause_text);
-        }
-        source = cause.source();
-    }
-    text
+    explain::explain(what, "read", status, error)
 }
 
 /// Every change of a kind of object. A failure is an event as well; the next attempt waits.

@@ -32,6 +32,7 @@ impl fmt::Display for ConfigMapName {
 /// What a ConfigMap holds: the texts under its policy keys, by key.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Content {
+    name: ConfigMapName,
     /// All keys, for a message that none holds a policy.
     whole: Arc<Source>,
     texts: Vec<Arc<Source>>,
@@ -45,16 +46,33 @@ impl Content {
         name: &ConfigMapName,
         data: impl IntoIterator<Item = (&'a str, &'a str)>,
     ) -> Self {
+        Self::called(name, data, |key| format!("ConfigMap {name} key {key}"))
+    }
+
+    /// The same for a reader who has the ConfigMap before him: messages call a text by its key alone.
+    pub fn submitted<'a>(
+        name: &ConfigMapName,
+        data: impl IntoIterator<Item = (&'a str, &'a str)>,
+    ) -> Self {
+        Self::called(name, data, ToOwned::to_owned)
+    }
+
+    fn called<'a>(
+        name: &ConfigMapName,
+        data: impl IntoIterator<Item = (&'a str, &'a str)>,
+        called: impl Fn(&str) -> String,
+    ) -> Self {
         let mut data: Vec<_> = data
             .into_iter()
             .filter(|(key, _)| holds_policies(key))
             .collect();
         data.sort_unstable();
         Self {
+            name: name.clone(),
             whole: Source::new(format!("ConfigMap {name}"), ""),
             texts: data
                 .into_iter()
-                .map(|(key, text)| Source::new(format!("ConfigMap {name} key {key}"), text))
+                .map(|(key, text)| Source::new(called(key), text))
                 .collect(),
             broken: None,
         }
@@ -64,6 +82,7 @@ impl Content {
     #[must_use]
     pub fn unreadable(name: &ConfigMapName, why: impl Into<String>) -> Self {
         Self {
+            name: name.clone(),
             whole: Source::new(format!("ConfigMap {name}"), ""),
             texts: Vec::new(),
             broken: Some(why.into()),
@@ -87,7 +106,7 @@ impl Content {
         for text in &self.texts {
             parsed.append(parse_key(text, scope));
         }
-        parsed
+        parsed.held_by(&self.name)
     }
 }
 

@@ -58,6 +58,7 @@ pub(crate) fn policy(
     Some(RegistryPolicy {
         source: found.source.clone(),
         span,
+        config_map: None,
         scope,
         name: name?,
         mode: mode.unwrap_or_default(),

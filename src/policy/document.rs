@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::class::Class;
+use super::config_maps::ConfigMapName;
 use super::pattern::Pattern;
 use super::selector::Selector;
 use crate::diagnostic::{Source, Span};
@@ -36,6 +37,8 @@ pub struct RegistryPolicy {
     pub source: Arc<Source>,
     /// The part of the text that is this document.
     pub span: Span,
+    /// The ConfigMap that holds it, if one does.
+    pub config_map: Option<ConfigMapName>,
     /// Where it applies.
     pub scope: Scope,
     /// `metadata.name`.

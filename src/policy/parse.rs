@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use super::config_maps::ConfigMapName;
 use super::decode;
 use super::document::{RegistryPolicy, Scope};
 use super::fields::{Findings, MAX_FINDINGS, wrong_type};
@@ -51,6 +52,15 @@ impl Parsed {
                 break;
             }
         }
+    }
+
+    /// The same, as what a ConfigMap holds.
+    #[must_use]
+    pub(super) fn held_by(mut self, config_map: &ConfigMapName) -> Self {
+        for policy in &mut self.policies {
+            policy.config_map = Some(config_map.clone());
+        }
+        self
     }
 
     /// Adds what another text held.
@@ -233,8 +243,24 @@ fn read_config_map(
         let span = metadata("name").map_or(root.span, |name| name.span);
         parsed.diagnostics.push(no_policy_key(source, span));
     }
+    let named = ConfigMapName {
+        namespace: match &scope {
+            Scope::Cluster => Arc::clone(&options.own_namespace),
+            Scope::Namespace(namespace) => Arc::clone(namespace),
+        },
+        name: metadata("name")
+            .and_then(Node::as_str)
+            .unwrap_or_default()
+            .into(),
+    };
     for entry in keys {
-        read_key(source, entry, &scope, parsed);
+        let mut held = Parsed::default();
+        read_key(source, entry, &scope, &mut held);
+        let held = held.held_by(&named);
+        parsed.policies.extend(held.policies);
+        parsed.rejected += held.rejected;
+        parsed.foreign += held.foreign;
+        parsed.add(held.diagnostics);
     }
 }
 

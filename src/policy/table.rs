@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
+use super::config_maps::ConfigMapName;
 use super::document::{
     Credential, EnvFrom, ImageMatch, InjectAccount, Mode, RegistryPolicy, Scope, Subject,
 };
@@ -30,7 +31,7 @@ pub struct Table {
     cluster: Index,
     tenants: HashMap<Arc<str>, Index>,
     every_pod: Box<[RuleId]>,
-    credentials: HashMap<SecretName, Credential>,
+    credentials: HashMap<SecretName, Declared>,
     has_audit: bool,
     digest: String,
 }
@@ -44,6 +45,15 @@ pub struct Policy {
     pub scope: Scope,
     /// What it does with a decision.
     pub mode: Mode,
+    /// The ConfigMap that holds it, if one does.
+    pub config_map: Option<ConfigMapName>,
+}
+
+/// A credential and the policy that declares it.
+#[derive(Debug)]
+struct Declared {
+    credential: Credential,
+    policy: u32,
 }
 
 /// A rule's place in table order: a smaller one stands earlier.
@@ -140,13 +150,23 @@ impl Table {
     /// The credential that a Secret's name stands for.
     #[must_use]
     pub fn credential(&self, name: &SecretName) -> Option<&Credential> {
-        self.credentials.get(name)
+        self.credentials
+            .get(name)
+            .map(|declared| &declared.credential)
+    }
+
+    /// The policy that declares the credential of a name.
+    #[must_use]
+    pub fn declarer(&self, name: &SecretName) -> Option<&Policy> {
+        let declared = self.credentials.get(name)?;
+        self.policies.get(declared.policy as usize)
     }
 
     /// Every credential, by name.
     #[must_use]
     pub fn credentials(&self) -> Vec<&Credential> {
-        let mut all: Vec<&Credential> = self.credentials.values().collect();
+        let declared = self.credentials.values();
+        let mut all: Vec<&Credential> = declared.map(|declared| &declared.credential).collect();
         all.sort_by(|a, b| a.name.value.cmp(&b.name.value));
         all
     }
@@ -369,7 +389,7 @@ struct Builder {
     cluster: index::Builder,
     tenants: HashMap<Arc<str>, index::Builder>,
     every_pod: Vec<RuleId>,
-    credentials: HashMap<SecretName, Credential>,
+    credentials: HashMap<SecretName, Declared>,
     digest: Sha256,
 }
 
@@ -438,13 +458,14 @@ impl Builder {
         for credential in document.credentials {
             self.credentials
                 .entry(credential.name.value.clone())
-                .or_insert(credential);
+                .or_insert(Declared { credential, policy });
         }
         let name = document.name.value.as_str().into();
         self.policies.push(Policy {
             name,
             scope: document.scope,
             mode: document.mode,
+            config_map: document.config_map,
         });
     }
 

@@ -1,7 +1,8 @@
-//! A certificate authority and a serving pair for a laptop, made from nothing but names.
+//! Certificate authorities and the serving pairs that they sign, made from names and a lifetime.
 //!
-//! The authority's key is dropped once it has signed: what it made cannot be extended, and no
-//! file of it can leak. It never talks to a cluster; there a controller or cert-manager does this.
+//! For a laptop both are made at once and the authority's key is dropped: what it made cannot be
+//! extended, and no file of it can leak. In a cluster a controller keeps the key and calls the same
+//! functions. Nothing here talks to a cluster.
 
 use std::fmt;
 use std::fs::{self, OpenOptions};
@@ -10,14 +11,14 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa,
-    KeyPair, KeyUsagePurpose,
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose,
 };
+
+use crate::plan::certificates::Validity;
 
 /// How long both certificates are good for.
 pub const LIFETIME: Duration = Duration::from_hours(365 * 24);
-/// Clocks differ: both are valid from a little earlier on.
-const BACKDATED: Duration = Duration::from_hours(1);
 /// What a laptop's server is called when nobody says.
 const LOOPBACK: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
 
@@ -63,33 +64,75 @@ pub enum CertificateError {
     },
 }
 
+/// A certificate and its private key, both as PEM.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Keyed {
+    /// The certificate.
+    pub certificate: String,
+    /// Its private key.
+    pub key: String,
+}
+
+impl fmt::Debug for Keyed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Keyed")
+            .field("certificate", &self.certificate)
+            .field("key", &"[redacted]")
+            .finish()
+    }
+}
+
 /// A fresh authority, and a pair signed by it for `names`: DNS names and IP addresses. No name
 /// means `localhost` and the loopback addresses.
 pub fn self_signed(names: &[String], now: SystemTime) -> Result<Pair, CertificateError> {
+    let validity = Validity::starting(now, LIFETIME);
+    let loopback = LOOPBACK.map(str::to_owned);
+    let names = if names.is_empty() { &loopback } else { names };
+    let ca = authority(validity)?;
+    let Keyed { certificate, key } = serving(&ca, names, validity)?;
+    Ok(Pair {
+        ca: ca.certificate,
+        certificate,
+        key,
+    })
+}
+
+/// A fresh authority, which may sign serving certificates and no other authority.
+pub fn authority(validity: Validity) -> Result<Keyed, CertificateError> {
     let mut params = CertificateParams::default();
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-    let authority = CertifiedIssuer::self_signed(dated(params, "pullpass CA", now), new_key()?)
+    let key = new_key()?;
+    let certificate = dated(params, "pullpass CA", validity)
+        .self_signed(&key)
         .map_err(CertificateError::Make)?;
+    Ok(Keyed {
+        certificate: certificate.pem(),
+        key: key.serialize_pem(),
+    })
+}
 
-    let names = if names.is_empty() {
-        LOOPBACK.map(str::to_owned).to_vec()
-    } else {
-        names.to_vec()
-    };
-    for name in &names {
+/// A fresh pair for `names`, signed by an authority.
+pub fn serving(
+    authority: &Keyed,
+    names: &[String],
+    validity: Validity,
+) -> Result<Keyed, CertificateError> {
+    for name in names {
         check(name)?;
     }
+    let signing_key = KeyPair::from_pem(&authority.key).map_err(CertificateError::Make)?;
+    let issuer = Issuer::from_ca_cert_pem(&authority.certificate, signing_key)
+        .map_err(CertificateError::Make)?;
     let mut params = CertificateParams::new(names).map_err(CertificateError::Make)?;
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
     params.use_authority_key_identifier_extension = true;
     let key = new_key()?;
-    let certificate = dated(params, "pullpass webhook", now)
-        .signed_by(&key, &authority)
+    let certificate = dated(params, "pullpass webhook", validity)
+        .signed_by(&key, &issuer)
         .map_err(CertificateError::Make)?;
-    Ok(Pair {
-        ca: authority.pem(),
+    Ok(Keyed {
         certificate: certificate.pem(),
         key: key.serialize_pem(),
     })
@@ -100,15 +143,15 @@ fn new_key() -> Result<KeyPair, CertificateError> {
     KeyPair::generate().map_err(CertificateError::Make)
 }
 
-fn dated(mut params: CertificateParams, name: &str, now: SystemTime) -> CertificateParams {
+fn dated(mut params: CertificateParams, name: &str, validity: Validity) -> CertificateParams {
     params.distinguished_name.push(DnType::CommonName, name);
-    params.not_before = (now - BACKDATED).into();
-    params.not_after = (now + LIFETIME).into();
+    params.not_before = validity.not_before.into();
+    params.not_after = validity.not_after.into();
     params
 }
 
 /// A DNS name (a wildcard in front is one) or an IP address, nothing that merely looks like it.
-fn check(name: &str) -> Result<(), CertificateError> {
+pub fn check(name: &str) -> Result<(), CertificateError> {
     let host = name.strip_prefix("*.").unwrap_or(name);
     rustls::pki_types::ServerName::try_from(host)
         .map(|_| ())

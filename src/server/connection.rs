@@ -49,6 +49,11 @@ pub(super) async fn serve(port: Arc<Port>, stream: TcpStream, activity: Arc<Acti
     let _open = port.metrics.as_ref().map(|metrics| metrics.connection());
     // Answers are small and whole: waiting for more to send would only delay them.
     let _ = stream.set_nodelay(true);
+    if let (Some(tls), Some(metrics)) = (&port.tls, &port.metrics)
+        && tls.current().is_none()
+    {
+        return metrics.handshake_failed(HandshakeError::NoCertificate);
+    }
     let stream = Watched::new(stream, &activity);
     let Some(awake) = Box::pin(wake(&port, &stream, &activity)).await else {
         return timed_out(&port);
@@ -71,7 +76,9 @@ async fn handshake<'a>(
     activity: &Activity,
 ) -> Option<Box<TlsStream<Watched<'a, TcpStream>>>> {
     activity.enter(Phase::Handshake);
-    match in_time(port, activity, tls.accept(stream)).await {
+    // Seen before, and never taken away.
+    let accepting = tls.accept(stream)?;
+    match in_time(port, activity, accepting).await {
         Some(Ok(stream)) => return Some(Box::new(stream)),
         Some(Err(error)) => {
             tracing::debug!(%error, "a TLS handshake failed");

@@ -23,6 +23,10 @@ use crate::metrics::Metrics;
 /// Before the next try when nobody could give way, or the system had no socket for us.
 const RETRY: Duration = Duration::from_millis(10);
 
+/// ENFILE and EMFILE, the same numbers on every Unix: no file descriptor is left, in the system or for
+/// this process.
+const NO_DESCRIPTOR: [i32; 2] = [23, 24];
+
 /// A client that brings its handshake, head or body in this time is not slow.
 const SLOW: Duration = Duration::from_secs(1);
 
@@ -177,8 +181,15 @@ async fn refused(error: &io::Error, open: &Open) {
     ) {
         return;
     }
-    // Most likely there are no file descriptors left; one idle connection less gives one.
-    tracing::warn!(%error, "cannot accept a connection; the limit on open files may be too low");
-    open.make_room();
+    if error
+        .raw_os_error()
+        .is_some_and(|code| NO_DESCRIPTOR.contains(&code))
+    {
+        tracing::warn!(%error, "cannot accept a connection; the limit on open files is too low");
+        // One idle connection less gives a descriptor back.
+        open.make_room();
+    } else {
+        tracing::warn!(%error, "cannot accept a connection");
+    }
     sleep(RETRY).await;
 }

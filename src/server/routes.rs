@@ -34,10 +34,6 @@ pub enum Endpoint {
 }
 
 /// What a handler says to a review.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "nearly all are `Now`, and a box for each would cost more than the room"
-)]
 pub enum Reply {
     /// The answer.
     Now(Answer),

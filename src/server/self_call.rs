@@ -38,6 +38,15 @@ pub(super) fn first() -> State {
 pub(super) async fn run(address: SocketAddr, tls: Arc<Tls>, every: Duration, switch: Switch) {
     let mut failures = 0;
     loop {
+        if tls.current().is_none() {
+            // A call would fail, and be counted as somebody's. The first pair is met at once.
+            switch.set(State::waiting(
+                "there is no certificate to call the port with yet",
+                "see the check `certificate`",
+            ));
+            sleep(AGAIN).await;
+            continue;
+        }
         let failure = match timeout(PATIENCE, call(address, &tls)).await {
             Ok(Ok(())) => None,
             Ok(Err(error)) => Some(error.to_string()),
@@ -63,12 +72,14 @@ pub(super) async fn run(address: SocketAddr, tls: Arc<Tls>, every: Duration, swi
 }
 
 async fn call(address: SocketAddr, tls: &Tls) -> io::Result<()> {
+    let leaf = tls.current().as_ref().map(|loaded| loaded.leaf.clone());
+    let leaf = leaf.ok_or_else(|| io::Error::other("there is no certificate"))?;
     let config = ClientConfig::builder_with_provider(crypto_provider())
         .with_safe_default_protocol_versions()
         .map_err(io::Error::other)?
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(Same {
-            leaf: tls.current().leaf.clone(),
+            leaf,
             provider: crypto_provider(),
         }))
         .with_no_client_auth();

@@ -1,5 +1,6 @@
 //! `docs/diagnostics.md` proves itself: each bad example has its code, each good one nothing.
 
+use pullpass::admission::validate;
 use pullpass::cli::explain;
 use pullpass::diagnostic::{Code, Source};
 use pullpass::load::{LoadOptions, load};
@@ -98,6 +99,13 @@ fn admission_codes(text: &str) -> Vec<Code> {
     let mut codes = Vec::new();
     for document in yaml::read(&source).0 {
         let document = document.root.to_json();
+        if document.pointer("/request/kind/kind") == Some(&"ConfigMap".into()) {
+            let body = document.to_string();
+            let table = &loaded.snapshot.table;
+            let answer = validate(body.as_bytes(), table, &options.parse_options()).unwrap();
+            codes.extend(answer.facts.warnings);
+            continue;
+        }
         if manifest::is_review(&document) {
             let answer = manifest::answer_review(&document, &loaded.snapshot).unwrap();
             codes.extend(answer.facts.warnings);

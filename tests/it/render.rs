@@ -1,5 +1,7 @@
 //! `pullpass render`, the built binary: whole outputs, and what is refused.
 
+mod applied;
+
 use std::fs;
 
 use pullpass::diagnostic::Source;

@@ -123,6 +123,7 @@ fn a_decision_lacks_what_it_looked_up_in_vain() {
 
 #[test]
 fn a_pod_that_is_left_alone_anyway_lacks_nothing() {
+    use NamespaceMode::{OptIn, OptOut};
     let opted_out = || {
         let mut pod = pod("nginx");
         pod["metadata"]["labels"] = json!({"pullpass.dev/inject": "disabled"});
@@ -133,7 +134,6 @@ fn a_pod_that_is_left_alone_anyway_lacks_nothing() {
         pod["metadata"]["annotations"] = json!({"kubernetes.io/config.mirror": "x"});
         pod
     };
-    use NamespaceMode::{OptIn, OptOut};
     for (mode, namespace, pod, want, why) in [
         (OptOut, "kube-system", pod("nginx"), "", "never injected"),
         (OptOut, "pullpass-system", pod("nginx"), "", "never"),

@@ -12,6 +12,7 @@ use crate::admission::{BadReview, answer, validate};
 use crate::cluster::feed::{Feed, FeedOptions};
 use crate::cluster::wait::Waits;
 use crate::metrics::Metrics;
+use crate::policy::ParseOptions;
 use crate::server::health::Health;
 use crate::server::{Config, Endpoint, Reply, run_until_signalled};
 
@@ -20,9 +21,14 @@ pub(super) async fn serve(
     client: Client,
     options: FeedOptions,
     config: Config,
+    health: Health,
     metrics: Arc<Metrics>,
 ) -> anyhow::Result<()> {
-    let (feed, checks) = Feed::new(client, options, Arc::clone(&metrics));
+    let parse_options = ParseOptions {
+        own_namespace: Arc::clone(&options.scope.own_namespace),
+        tenant_policies: options.tenant_policies,
+    };
+    let (feed, checks) = Feed::new(client, options, &metrics);
     let published = feed.published();
     let waits = Arc::new(Waits::new(Arc::clone(&published)));
     let handler = move |endpoint: Endpoint, body: &[u8]| -> Result<Reply, BadReview> {
@@ -34,10 +40,10 @@ pub(super) async fn serve(
         let snapshot = published.load();
         match endpoint {
             Endpoint::Mutate => Ok(waits.reply(answer(body, &snapshot)?)),
-            Endpoint::Validate => validate(body, &snapshot).map(Reply::Now),
+            Endpoint::Validate => validate(body, &snapshot.table, &parse_options).map(Reply::Now),
         }
     };
-    let health = checks.into_iter().fold(Health::new(), Health::with);
+    let health = checks.into_iter().fold(health, Health::with);
     tokio::select! {
         served = run_until_signalled(config, handler, health, metrics) => Ok(served?),
         () = feed.run() => bail!("the cluster is not watched any more; this is a bug"),

@@ -8,13 +8,35 @@ mod shadows;
 
 pub(crate) use names::taken;
 
+use credentials::Elsewhere;
+
+use super::config_maps::ConfigMapName;
 use super::document::RegistryPolicy;
 use super::parse::Parsed;
+use super::table::Table;
 use crate::diagnostic::{Diagnostic, any_error};
 
 /// Looks at all policies that were read, in table order. A document that an error hits is taken out,
 /// as one that has an error by itself.
 pub fn run(parsed: &mut Parsed) {
+    keep_out_taken(parsed);
+    parsed.diagnostics.extend(warnings(&parsed.policies));
+    debug_assert!(parsed.rejected > 0 || !any_error(&parsed.diagnostics));
+}
+
+/// The same for one ConfigMap that is to be changed, beside the others in a table: what they declare,
+/// inject and are called counts, and its own former version does not.
+pub(crate) fn run_beside(parsed: &mut Parsed, config_map: &ConfigMapName, table: &Table) {
+    keep_out_taken(parsed);
+    let policies = &parsed.policies;
+    let elsewhere = Elsewhere::new(table, config_map);
+    parsed.diagnostics.extend(names::taken_in(table, policies));
+    parsed
+        .diagnostics
+        .extend(warnings_beside(policies, &elsewhere));
+}
+
+fn keep_out_taken(parsed: &mut Parsed) {
     let taken = taken(&parsed.policies.iter().collect::<Vec<_>>());
     let before = parsed.policies.len();
     let mut keep = taken.iter().map(Option::is_none);
@@ -23,14 +45,16 @@ pub fn run(parsed: &mut Parsed) {
     parsed
         .diagnostics
         .extend(taken.into_iter().flatten().flatten());
-    parsed.diagnostics.extend(warnings(&parsed.policies));
-    debug_assert!(parsed.rejected > 0 || !any_error(&parsed.diagnostics));
 }
 
 /// What is worth a look and keeps no document out.
 pub(crate) fn warnings(policies: &[RegistryPolicy]) -> Vec<Diagnostic> {
-    let mut found = credentials::unknown_sources(policies);
-    found.extend(credentials::unused(policies));
+    warnings_beside(policies, &Elsewhere::default())
+}
+
+fn warnings_beside(policies: &[RegistryPolicy], elsewhere: &Elsewhere<'_>) -> Vec<Diagnostic> {
+    let mut found = credentials::unknown_sources(policies, elsewhere);
+    found.extend(credentials::unused(policies, elsewhere));
     found.extend(shadows::shadowed(policies));
     found
 }

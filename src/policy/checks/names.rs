@@ -1,9 +1,11 @@
-//! PP112: a policy or credential name that an earlier document in table order has.
+//! PP112: a policy or credential name that an earlier document in table order has, or, for a ConfigMap
+//! that is to be changed, a document of another one in the table in force.
 
 use std::collections::HashMap;
 
 use crate::diagnostic::{Code, Diagnostic, Place, Span};
 use crate::policy::document::{RegistryPolicy, Scope};
+use crate::policy::table::{self, Table};
 
 /// For each document the findings that keep it out, if any.
 ///
@@ -51,4 +53,45 @@ pub(crate) fn taken(policies: &[&RegistryPolicy]) -> Vec<Option<Vec<Diagnostic>>
         all.push((!found.is_empty()).then_some(found));
     }
     all
+}
+
+/// The names that policies of other ConfigMaps have in a table. Which of two would come first does not
+/// matter: whichever it is, one of them would be kept out.
+pub(super) fn taken_in(table: &Table, policies: &[RegistryPolicy]) -> Vec<Diagnostic> {
+    // What stands in a plain file may be the very text that is put into the cluster now.
+    let other_holder = |other: &table::Policy, policy: &RegistryPolicy| {
+        let held = other.config_map.clone();
+        held.filter(|held| Some(held) != policy.config_map.as_ref())
+    };
+    let names: HashMap<(&Scope, &str), &table::Policy> = table
+        .policies()
+        .iter()
+        .map(|policy| ((&policy.scope, &*policy.name), policy))
+        .collect();
+    let mut found = Vec::new();
+    for policy in policies {
+        let mut report = |what: &str, name: &str, span: Span, other: &table::Policy| {
+            let Some(holder) = other_holder(other, policy) else {
+                return;
+            };
+            let message = format!(
+                "the {what} name `{name}` is taken by policy `{}` in ConfigMap `{holder}`",
+                other.name
+            );
+            let finding = Diagnostic::new(Code::NameTaken, &policy.source, span, message)
+                .help("rename this one, or take the other one out first");
+            found.push(finding);
+        };
+        let name = policy.name.as_str();
+        if let Some(other) = names.get(&(&policy.scope, name)) {
+            report("policy", name, policy.name.span, other);
+        }
+        for credential in &policy.credentials {
+            if let Some(other) = table.declarer(&credential.name) {
+                let name = &credential.name;
+                report("credential", name.as_str(), name.span, other);
+            }
+        }
+    }
+    found
 }

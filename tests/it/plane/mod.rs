@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 pub(crate) use api::{RUNTIME, User};
 
 /// Longer than anything takes that a test waits for, on a machine that has other work.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
 
 /// Waits until something is there, within bounds.
 pub(crate) fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {

@@ -6,6 +6,7 @@ mod certificates;
 mod client;
 mod crowd;
 mod drain;
+mod published;
 mod slow;
 mod waits;
 

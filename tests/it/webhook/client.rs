@@ -13,31 +13,31 @@ use serde_json::Value;
 use super::SOON;
 
 /// One connection.
-pub(super) struct Client<S = StreamOwned<ClientConnection, TcpStream>>(S);
+pub(crate) struct Client<S = StreamOwned<ClientConnection, TcpStream>>(S);
 
 /// An answer.
 #[derive(Debug)]
-pub(super) struct Response {
-    pub(super) status: u16,
+pub(crate) struct Response {
+    pub(crate) status: u16,
     /// In lower case.
-    pub(super) head: String,
-    pub(super) body: String,
+    pub(crate) head: String,
+    pub(crate) body: String,
 }
 
 impl Response {
-    pub(super) fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         assert_eq!(self.status, 200, "{self:?}");
         serde_json::from_str(&self.body).unwrap()
     }
 
     /// Whether the server says that it closes the connection.
-    pub(super) fn closes(&self) -> bool {
+    pub(crate) fn closes(&self) -> bool {
         self.head.contains("\r\nconnection: close\r\n")
     }
 }
 
 /// What a client trusts and shows of itself, as PEM.
-pub(super) fn config(cas: &[&str], identity: Option<(&str, &str)>) -> Arc<ClientConfig> {
+pub(crate) fn config(cas: &[&str], identity: Option<(&str, &str)>) -> Arc<ClientConfig> {
     let mut roots = RootCertStore::empty();
     for ca in cas {
         roots
@@ -68,7 +68,7 @@ fn tcp(address: SocketAddr) -> io::Result<TcpStream> {
 
 impl Client {
     /// A connection whose handshake is done.
-    pub(super) fn connect(address: SocketAddr, config: &Arc<ClientConfig>) -> io::Result<Self> {
+    pub(crate) fn connect(address: SocketAddr, config: &Arc<ClientConfig>) -> io::Result<Self> {
         let mut stream = tcp(address)?;
         let name = ServerName::try_from("localhost").unwrap();
         let mut tls = ClientConnection::new(Arc::clone(config), name).map_err(io::Error::other)?;
@@ -80,12 +80,12 @@ impl Client {
 }
 
 impl<S: Read + Write> Client<S> {
-    pub(super) fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
+    pub(crate) fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.0.write_all(bytes)?;
         self.0.flush()
     }
 
-    pub(super) fn receive(&mut self) -> io::Result<Response> {
+    pub(crate) fn receive(&mut self) -> io::Result<Response> {
         let mut bytes = Vec::new();
         while !bytes.ends_with(b"\r\n\r\n") {
             let mut byte = [0];
@@ -105,19 +105,19 @@ impl<S: Read + Write> Client<S> {
     }
 
     /// Posts a review.
-    pub(super) fn post(&mut self, review: &Value) -> io::Result<Response> {
+    pub(crate) fn post(&mut self, review: &Value) -> io::Result<Response> {
         let (head, body) = request(review);
         self.send(&[head, body].concat())?;
         self.receive()
     }
 
     /// The answer to a review.
-    pub(super) fn ask(&mut self, review: &Value) -> Value {
+    pub(crate) fn ask(&mut self, review: &Value) -> Value {
         self.post(review).unwrap().json()
     }
 
     /// Waits until the server closes the connection, with nothing more to say.
-    pub(super) fn closed(&mut self) -> io::Result<()> {
+    pub(crate) fn closed(&mut self) -> io::Result<()> {
         let mut rest = Vec::new();
         self.0.read_to_end(&mut rest)?;
         assert!(rest.is_empty(), "{:?}", String::from_utf8_lossy(&rest));
@@ -126,7 +126,7 @@ impl<S: Read + Write> Client<S> {
 }
 
 /// Head and body of a POST to `/mutate`.
-pub(super) fn request(review: &Value) -> (Vec<u8>, Vec<u8>) {
+pub(crate) fn request(review: &Value) -> (Vec<u8>, Vec<u8>) {
     let body = review.to_string().into_bytes();
     let head = format!(
         "POST /mutate?timeout=5s HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n\
@@ -137,7 +137,7 @@ pub(super) fn request(review: &Value) -> (Vec<u8>, Vec<u8>) {
 }
 
 /// A GET without TLS, on a connection of its own.
-pub(super) fn get(address: SocketAddr, path: &str) -> io::Result<Response> {
+pub(crate) fn get(address: SocketAddr, path: &str) -> io::Result<Response> {
     let mut client = Client(tcp(address)?);
     client
         .send(format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").as_bytes())?;

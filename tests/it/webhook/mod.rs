@@ -4,7 +4,7 @@ mod certificates;
 mod client;
 mod metrics;
 mod reload;
-mod server;
+pub(crate) mod server;
 mod shutdown;
 mod start;
 

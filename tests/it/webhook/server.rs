@@ -17,14 +17,14 @@ use super::client::{Client, Response, config, get};
 use super::{SOON, until};
 
 /// A directory with a certificate and whatever a test puts there.
-pub(super) struct Place {
-    pub(super) directory: TempDir,
-    pub(super) pair: Pair,
+pub(crate) struct Place {
+    pub(crate) directory: TempDir,
+    pub(crate) pair: Pair,
 }
 
 impl Place {
     /// With this policy.
-    pub(super) fn with(policy: &str) -> Self {
+    pub(crate) fn with(policy: &str) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let pair = certificate::self_signed(&[], SystemTime::now()).unwrap();
         certificate::write(&pair, directory.path()).unwrap();
@@ -33,17 +33,18 @@ impl Place {
         place
     }
 
-    pub(super) fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
     }
 
     /// Replaces a file whole, as careful editors do.
-    pub(super) fn put(&self, name: &str, text: &str) {
+    pub(crate) fn put(&self, name: &str, text: &str) {
         replace(&self.path(name), text);
     }
 
-    /// The command: with free ports, `--policy policy.yaml` and the certificate, unless told otherwise.
-    pub(super) fn command(&self, args: &[&str]) -> Command {
+    /// The command: with free ports, the certificate and, unless it has a cluster, `--policy policy.yaml`; unless told
+    /// otherwise.
+    pub(crate) fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_pullpass"));
         command
             .args(["webhook", "--log-format", "json"])
@@ -59,7 +60,7 @@ impl Place {
                 command.args([port, "127.0.0.1:0"]);
             }
         }
-        if !given("--policy") {
+        if !given("--policy") && !given("--kubeconfig") {
             command.args(["--policy", "policy.yaml"]);
         }
         if !given("--self-signed") && !given("--tls-cert") {
@@ -69,22 +70,22 @@ impl Place {
     }
 
     /// Starts it and waits for both addresses.
-    pub(super) fn start(self, args: &[&str]) -> Server {
+    pub(crate) fn start(self, args: &[&str]) -> Server {
         Server::start(self, args)
     }
 }
 
 /// Writes a file beside and moves it in place.
-pub(super) fn replace(path: &Path, text: &str) {
+pub(crate) fn replace(path: &Path, text: &str) {
     let beside = path.with_extension("new");
     fs::write(&beside, text).unwrap();
     fs::rename(beside, path).unwrap();
 }
 
-pub(super) struct Server {
-    pub(super) place: Place,
-    pub(super) admission: SocketAddr,
-    pub(super) admin: SocketAddr,
+pub(crate) struct Server {
+    pub(crate) place: Place,
+    pub(crate) admission: SocketAddr,
+    pub(crate) admin: SocketAddr,
     child: Child,
     log: Arc<Mutex<String>>,
     reader: Option<JoinHandle<()>>,
@@ -129,21 +130,21 @@ impl Server {
     }
 
     /// All that it logged until now.
-    pub(super) fn log(&self) -> String {
+    pub(crate) fn log(&self) -> String {
         self.log.lock().unwrap().clone()
     }
 
     /// A connection of a client that trusts its CA.
-    pub(super) fn client(&self) -> Client {
+    pub(crate) fn client(&self) -> Client {
         Client::connect(self.admission, &config(&[&self.place.pair.ca], None)).unwrap()
     }
 
-    pub(super) fn get(&self, path: &str) -> Response {
+    pub(crate) fn get(&self, path: &str) -> Response {
         get(self.admin, path).unwrap()
     }
 
     /// The value of a series; 0 when it is not there.
-    pub(super) fn metric(&self, series: &str) -> f64 {
+    pub(crate) fn metric(&self, series: &str) -> f64 {
         let text = self.get("/metrics").body;
         let value = text
             .lines()
@@ -152,24 +153,24 @@ impl Server {
     }
 
     /// The same for what is counted.
-    pub(super) fn count(&self, series: &str) -> u64 {
+    pub(crate) fn count(&self, series: &str) -> u64 {
         let value = self.metric(series);
         format!("{value:.0}").parse().unwrap()
     }
 
     /// Waits until a count is exactly this.
-    pub(super) fn until_count(&self, series: &str, want: u64) {
+    pub(crate) fn until_count(&self, series: &str, want: u64) {
         until(&format!("{series} is {want}"), || {
             self.count(series) == want
         });
     }
 
-    pub(super) fn until_ready(&self) {
+    pub(crate) fn until_ready(&self) {
         until("it is ready", || self.get("/readyz").status == 200);
     }
 
     /// The digest of the table in force.
-    pub(super) fn digest(&self) -> String {
+    pub(crate) fn digest(&self) -> String {
         let text = self.get("/metrics").body;
         let digest = text
             .lines()
@@ -178,7 +179,7 @@ impl Server {
     }
 
     /// Sends `TERM` or `INT`.
-    pub(super) fn signal(&self, name: &str) {
+    pub(crate) fn signal(&self, name: &str) {
         let pid = self.child.id().to_string();
         let status = Command::new("sh")
             .args(["-c", "kill -s \"$0\" \"$1\"", name, &pid])
@@ -187,7 +188,7 @@ impl Server {
     }
 
     /// Waits for its end; the exit status, and all that it logged.
-    pub(super) fn ended(mut self) -> (i32, String) {
+    pub(crate) fn ended(mut self) -> (i32, String) {
         let end = Instant::now() + SOON;
         loop {
             if let Some(status) = self.child.try_wait().unwrap() {
