@@ -3,6 +3,7 @@
 
 mod accounts;
 mod audit;
+mod faults;
 mod install;
 mod others;
 mod pods;
