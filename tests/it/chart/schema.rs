@@ -39,7 +39,12 @@ fn every_object_is_closed_but_free_maps_and_what_kubernetes_describes() {
     let mut objects = 0;
     walk("", &values_schema(), &mut |at, schema| {
         let has_properties = schema.get("properties").is_some();
-        if schema["type"] != json!("object") && !has_properties {
+        // A condition on an object that is described, and closed, around it.
+        if at.contains("Of/") || at.ends_with("Of") {
+            return;
+        }
+        if schema["type"] != json!("object") {
+            assert!(!has_properties, "{at} has no type");
             return;
         }
         objects += 1;
