@@ -23,7 +23,9 @@ const HOLD: &str = "    holdPods: true\n";
 
 fn indented(text: &str, by: usize) -> String {
     let margin = " ".repeat(by);
-    text.lines().map(|line| format!("{margin}{line}\n")).collect()
+    text.lines()
+        .map(|line| format!("{margin}{line}\n"))
+        .collect()
 }
 
 fn values_of(policy: &str, more: &str) -> String {
@@ -32,7 +34,8 @@ fn values_of(policy: &str, more: &str) -> String {
 
 /// What `pullpass render` prints.
 fn printed(args: &[&str], policy: &str) -> Objects {
-    let head = "apiVersion: pullpass.dev/v1\nkind: RegistryPolicy\nmetadata: {name: company}\nspec:\n";
+    let head =
+        "apiVersion: pullpass.dev/v1\nkind: RegistryPolicy\nmetadata: {name: company}\nspec:\n";
     let policy = format!("{head}{}", indented(policy, 2));
     let ran = run_with(command(&[&["render"], args].concat()), policy.as_bytes());
     assert_eq!(ran.status, 0, "{args:?}: {}", ran.stderr);
@@ -121,7 +124,10 @@ controller:
         found.unwrap_or_else(|| panic!("{names} in {rules:?}"))["verbs"].clone()
     };
     let all = json!(["get", "list", "watch", "create", "patch", "delete"]);
-    let written = rule("ClusterRole pullpass-controller", &json!(["ecr", "old", "vault"]));
+    let written = rule(
+        "ClusterRole pullpass-controller",
+        &json!(["ecr", "old", "vault"]),
+    );
     assert_eq!(written, all);
     let sources = rule("Role pullpass-controller", &json!(["dockerhub"]));
     assert_eq!(sources, json!(["get", "list", "watch"]));
@@ -138,7 +144,10 @@ fn without_a_credential_no_right_to_secrets_is_without_a_name() {
             let names = rule["resourceNames"].as_array().map_or(0, Vec::len);
             assert!(!secrets || names > 0, "{key}: {rule}");
             let text = rule.to_string();
-            assert!(!text.contains('*') && !text.contains("\"update\""), "{key}: {rule}");
+            assert!(
+                !text.contains('*') && !text.contains("\"update\""),
+                "{key}: {rule}"
+            );
         }
     }
 }
@@ -149,12 +158,20 @@ fn the_configurations_are_those_that_are_printed() {
     for (flags, values, why) in [
         (&service[..], "", "the usual"),
         (
-            &[&service[..], &["--failure-policy", "Fail", "--timeout-seconds", "9"]].concat(),
+            &[
+                &service[..],
+                &["--failure-policy", "Fail", "--timeout-seconds", "9"],
+            ]
+            .concat(),
             "webhook: {failurePolicy: Fail, timeoutSeconds: 9}",
             "Pods are refused in an outage",
         ),
         (
-            &[&service[..], &["--namespace-mode", "opt-in", "--ignore-opt-out"]].concat(),
+            &[
+                &service[..],
+                &["--namespace-mode", "opt-in", "--ignore-opt-out"],
+            ]
+            .concat(),
             "{namespaceMode: opt-in, allowOptOut: false}",
             "namespaces opt in, Pods may not opt out",
         ),
@@ -207,9 +224,14 @@ fn the_objects_for_cert_manager_are_those_of_the_manifest() {
 fn a_policy_arrives_in_its_config_map_as_it_was_written() {
     let chart = named(rendered(&values_of(POLICY, "")));
     let config_map = &chart["ConfigMap pullpass-policy-company"];
-    assert_eq!(config_map["metadata"]["labels"]["pullpass.dev/policy"], "true");
+    assert_eq!(
+        config_map["metadata"]["labels"]["pullpass.dev/policy"],
+        "true"
+    );
     let text = config_map["data"]["policy.yaml"].as_str().unwrap();
-    let [policy] = &documents(text)[..] else { panic!("{text}") };
+    let [policy] = &documents(text)[..] else {
+        panic!("{text}")
+    };
     assert_eq!(policy["metadata"]["name"], "company");
     assert_eq!(policy["spec"], documents(POLICY)[0]);
     let lint = run_with(command(&["lint", "-"]), text.as_bytes());

@@ -8,8 +8,14 @@ use crate::plane::kubectl;
 
 /// What an overlay comes to.
 fn overlay(name: &str) -> String {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/kustomize").join(name);
-    let output = Command::new(kubectl()).arg("kustomize").arg(path).output().unwrap();
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("deploy/kustomize")
+        .join(name);
+    let output = Command::new(kubectl())
+        .arg("kustomize")
+        .arg(path)
+        .output()
+        .unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success() && said.is_empty(), "{name}: {said}");
     String::from_utf8(output.stdout).unwrap()
@@ -20,7 +26,10 @@ const HEAD: &str = "# Made from deploy/helm/pullpass by `make chart`: change the
 #[test]
 fn the_base_is_the_charts_default_rendering() {
     let rendering = template("").stdout;
-    committed("deploy/kustomize/base/pullpass.yaml", &format!("{HEAD}{rendering}"));
+    committed(
+        "deploy/kustomize/base/pullpass.yaml",
+        &format!("{HEAD}{rendering}"),
+    );
 }
 
 const CERT_MANAGER: &str = "{controller: {enabled: false}, certManager: {enabled: true}}";

@@ -1,9 +1,10 @@
 //! The Helm chart, by real helm: what it renders, what each value changes, what it refuses, and that it is what
 //! `pullpass render` prints.
 //!
-//! Nothing is installed here.
+//! Only `installed` and what stands beneath it have a cluster.
 
 mod agreement;
+mod installed;
 mod kustomize;
 mod refused;
 mod schema;
@@ -83,7 +84,11 @@ fn named(objects: Vec<Value>) -> Objects {
     let mut named = Objects::new();
     for object in objects {
         let text = |value: &Value| value.as_str().unwrap_or("").to_owned();
-        let key = format!("{} {}", text(&object["kind"]), text(&object["metadata"]["name"]));
+        let key = format!(
+            "{} {}",
+            text(&object["kind"]),
+            text(&object["metadata"]["name"])
+        );
         let before = named.insert(key.clone(), object);
         assert!(before.is_none(), "{key} twice");
     }

@@ -104,7 +104,11 @@ fn a_value_that_cannot_be_meant_is_refused_by_a_sentence() {
     ] {
         let ran = template(values);
         assert_eq!(ran.stdout, "", "{why}: {values}");
-        assert!(ran.status != 0 && ran.stderr.contains(want), "{why}: {}", ran.stderr);
+        assert!(
+            ran.status != 0 && ran.stderr.contains(want),
+            "{why}: {}",
+            ran.stderr
+        );
     }
 }
 

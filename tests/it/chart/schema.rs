@@ -14,7 +14,9 @@ fn values_schema() -> Value {
 /// Calls back for every schema in a schema, with its place.
 fn walk(at: &str, schema: &Value, see: &mut impl FnMut(&str, &Value)) {
     see(at, schema);
-    let Some(fields) = schema.as_object() else { return };
+    let Some(fields) = schema.as_object() else {
+        return;
+    };
     for (key, value) in fields {
         let here = format!("{at}/{key}");
         match key.as_str() {
@@ -23,7 +25,9 @@ fn walk(at: &str, schema: &Value, see: &mut impl FnMut(&str, &Value)) {
                     walk(&format!("{here}/{name}"), inner, see);
                 }
             }
-            "items" | "additionalProperties" | "not" if value.is_object() => walk(&here, value, see),
+            "items" | "additionalProperties" | "not" if value.is_object() => {
+                walk(&here, value, see)
+            }
             "allOf" | "anyOf" | "oneOf" => {
                 for inner in value.as_array().unwrap() {
                     walk(&here, inner, see);
@@ -70,8 +74,15 @@ fn the_schema_knows_the_values_and_no_others() {
         };
         let known: Vec<&String> = properties.keys().collect();
         for name in &known {
-            assert!(values.get(name.as_str()).is_some(), "{at}/{name} is no value");
-            compare(&format!("{at}/{name}"), &properties[name.as_str()], &values[name.as_str()]);
+            assert!(
+                values.get(name.as_str()).is_some(),
+                "{at}/{name} is no value"
+            );
+            compare(
+                &format!("{at}/{name}"),
+                &properties[name.as_str()],
+                &values[name.as_str()],
+            );
         }
         for name in values.as_object().unwrap().keys() {
             assert!(known.contains(&name), "{at}/{name} is not in the schema");
@@ -100,7 +111,9 @@ fn policies_are_described_as_by_pullpass_schema() {
         assert!(definition.is_object(), "{name}");
         chart["definitions"][&name] = definition.clone();
         walk("", definition, &mut |_, schema| {
-            let Some(reference) = schema["$ref"].as_str() else { return };
+            let Some(reference) = schema["$ref"].as_str() else {
+                return;
+            };
             let name = reference.trim_start_matches("#/definitions/").to_owned();
             if !names.contains(&name) {
                 names.push(name);
@@ -112,5 +125,8 @@ fn policies_are_described_as_by_pullpass_schema() {
     let definitions = chart["definitions"].as_object_mut().unwrap();
     definitions.retain(|name, _| names.contains(name) || name.starts_with(char::is_lowercase));
     let text = serde_json::to_string_pretty(&chart).unwrap();
-    committed("deploy/helm/pullpass/values.schema.json", &format!("{text}\n"));
+    committed(
+        "deploy/helm/pullpass/values.schema.json",
+        &format!("{text}\n"),
+    );
 }

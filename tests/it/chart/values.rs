@@ -106,9 +106,15 @@ fn set(text: &str) -> Vec<String> {
             found.push(at.to_owned());
             return;
         }
-        let fields = value.as_object().unwrap_or_else(|| panic!("{at} is no value"));
+        let fields = value
+            .as_object()
+            .unwrap_or_else(|| panic!("{at} is no value"));
         for (key, value) in fields {
-            let at = if at.is_empty() { key.clone() } else { format!("{at}.{key}") };
+            let at = if at.is_empty() {
+                key.clone()
+            } else {
+                format!("{at}.{key}")
+            };
             walk(&at, value, known, found);
         }
     }
@@ -136,7 +142,9 @@ const INSTALLATION: &[&[&str]] = &[
     &["commonLabels: {team: platform}"],
     &["commonAnnotations: {owner: platform}"],
     &["extraObjects: [{apiVersion: v1, kind: ConfigMap, metadata: {name: mine}}]"],
-    &["policies: {company: {rules: [{name: hub, match: {images: [docker.io]}, inject: {imagePullSecrets: [hub]}}], credentials: [{name: hub, from: {secretRef: {name: dockerhub}}, holdPods: true}]}}"],
+    &[
+        "policies: {company: {rules: [{name: hub, match: {images: [docker.io]}, inject: {imagePullSecrets: [hub]}}], credentials: [{name: hub, from: {secretRef: {name: dockerhub}}, holdPods: true}]}}",
+    ],
     &["namespaceMode: opt-in"],
     &["excludedNamespaces: [b, a]"],
     &["allowOptOut: false"],
@@ -155,9 +163,18 @@ const INSTALLATION: &[&[&str]] = &[
         "networkPolicy: {enabled: true, metricsFrom: [{podSelector: {}}]}",
     ],
     &["serviceMonitor: {enabled: true}"],
-    &["serviceMonitor: {enabled: true}", "serviceMonitor: {enabled: true, namespace: monitoring}"],
-    &["serviceMonitor: {enabled: true}", "serviceMonitor: {enabled: true, labels: {release: p}}"],
-    &["serviceMonitor: {enabled: true}", "serviceMonitor: {enabled: true, interval: 15s}"],
+    &[
+        "serviceMonitor: {enabled: true}",
+        "serviceMonitor: {enabled: true, namespace: monitoring}",
+    ],
+    &[
+        "serviceMonitor: {enabled: true}",
+        "serviceMonitor: {enabled: true, labels: {release: p}}",
+    ],
+    &[
+        "serviceMonitor: {enabled: true}",
+        "serviceMonitor: {enabled: true, interval: 15s}",
+    ],
     &[
         "serviceMonitor: {enabled: true}",
         "serviceMonitor: {enabled: true, relabelings: [{targetLabel: a}]}",
@@ -184,12 +201,17 @@ const WEBHOOK: &[&[&str]] = &[
     &["webhook: {ephemeralContainerWarnings: false}"],
     &["webhook: {validatePolicies: false}"],
     &["webhook: {annotations: {owner: platform}}"],
-    &["webhook: {namespaceSelector: {matchLabels: {team: a}, matchExpressions: [{key: b, operator: Exists}]}}"],
+    &[
+        "webhook: {namespaceSelector: {matchLabels: {team: a}, matchExpressions: [{key: b, operator: Exists}]}}",
+    ],
     &["webhook: {objectSelector: {matchExpressions: [{key: b, operator: Exists}]}}"],
     &["webhook: {matchConditions: [{name: mine, expression: 'true'}]}"],
     &["webhook: {port: 9443}"],
     &["webhook: {adminPort: 9792}"],
-    &["webhook: {port: 9443}", "webhook: {port: 9443, hostNetwork: true}"],
+    &[
+        "webhook: {port: 9443}",
+        "webhook: {port: 9443, hostNetwork: true}",
+    ],
     &["webhook: {url: 'https://hooks.example:8443/pullpass/'}"],
     &["webhook: {url: 'https://[2001:db8::1]'}"],
     &["webhook: {drainSeconds: 20}"],
@@ -275,7 +297,8 @@ fn rows<'a>(table: &'a [&'a [&'a str]]) -> impl Iterator<Item = Vec<&'a str>> {
 /// The same value of each process.
 fn either(process: &str) -> Vec<String> {
     let rows = EITHER.iter();
-    rows.map(|value| format!("{process}: {{{value}}}")).collect()
+    rows.map(|value| format!("{process}: {{{value}}}"))
+        .collect()
 }
 
 #[test]
@@ -315,12 +338,22 @@ fn names_and_the_namespace_change_everywhere_at_once() {
     for (values, prefix) in NAMES {
         let all = rendered(values);
         assert_eq!(all.len(), default.len(), "{values}");
-        let namespace = if values.starts_with("namespace") { "registry" } else { "pullpass-system" };
+        let namespace = if values.starts_with("namespace") {
+            "registry"
+        } else {
+            "pullpass-system"
+        };
         for object in &all {
             let name = object["metadata"]["name"].as_str().unwrap();
-            assert!(name.starts_with(prefix) || fixed.contains(&name), "{values}: {name}");
+            assert!(
+                name.starts_with(prefix) || fixed.contains(&name),
+                "{values}: {name}"
+            );
             let place = object["metadata"].get("namespace");
-            assert!(place.is_none_or(|place| place == namespace), "{values}: {object}");
+            assert!(
+                place.is_none_or(|place| place == namespace),
+                "{values}: {object}"
+            );
             if namespace != "pullpass-system" {
                 assert!(!object.to_string().contains("pullpass-system"), "{object}");
             }

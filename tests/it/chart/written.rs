@@ -86,7 +86,12 @@ fn every_value_has_a_comment() {
         assert!(told, "{leaf} has no comment");
     }
     for value in &written {
-        assert!(value.comment.ends_with('.'), "{}: {}", value.path, value.comment);
+        assert!(
+            value.comment.ends_with('.'),
+            "{}: {}",
+            value.path,
+            value.comment
+        );
     }
 }
 
@@ -97,27 +102,35 @@ fn the_reference_is_made_of_the_comments() {
          the comments of [values.yaml](values.yaml) by `make chart`.\n\nAny other key is refused, and so is a value of the \
          wrong kind: `values.schema.json` knows them all, the fields of policies included.\n",
     );
-    let mut is_table = false;
+    let mut section = None;
     for value in written() {
-        if value.is_heading {
-            let depth = value.path.matches('.').count();
-            let marks = if depth == 0 { "##" } else { "###" };
-            write!(text, "\n{marks} {}\n\n{}\n", value.path, value.comment).unwrap();
-            is_table = false;
-            continue;
-        }
-        if !value.path.contains('.') && is_table && !text.ends_with("|\n") {
-            is_table = false;
-        }
-        if !is_table {
-            if !value.path.contains('.') {
-                text.push_str("\n## Everything else at the top\n");
+        let top = value.path.split('.').next().unwrap().to_owned();
+        let comment = value.comment.replace('|', "\\|");
+        let is_section = value.is_heading && value.path == top;
+        // Values at the top that have no section of their own follow each other.
+        let of = if is_section || value.path != top {
+            top
+        } else {
+            String::new()
+        };
+        if section.as_ref() != Some(&of) {
+            let title = if of.is_empty() { "At the top" } else { &of };
+            write!(text, "\n## {title}\n").unwrap();
+            if is_section {
+                write!(text, "\n{comment}\n").unwrap();
             }
             text.push_str("\n| value | default | meaning |\n| --- | --- | --- |\n");
-            is_table = true;
+            section = Some(of);
         }
-        let comment = value.comment.replace('|', "\\|");
-        writeln!(text, "| `{}` | `{}` | {comment} |", value.path, value.default).unwrap();
+        if is_section {
+            continue;
+        }
+        let default = if value.is_heading {
+            String::new()
+        } else {
+            format!("`{}`", value.default)
+        };
+        writeln!(text, "| `{}` | {default} | {comment} |", value.path).unwrap();
     }
     committed("deploy/helm/pullpass/README.md", &text);
 }

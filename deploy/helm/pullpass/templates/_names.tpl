@@ -42,20 +42,15 @@ app.kubernetes.io/instance: {{ .root.Release.Name }}
 app.kubernetes.io/component: {{ .component }}
 {{- end -}}
 
-{{/* Labels and annotations of an object; `annotations` adds some. `part-of` is what an installation is found by. */}}
+{{/* Labels and annotations of an object; `labels` and `annotations` add some. Those of the chart win: selectors and the CLI rely on them. */}}
 {{- define "pullpass.labels" -}}
+{{- $chart := dict
+      "app.kubernetes.io/part-of" "pullpass"
+      "app.kubernetes.io/version" .root.Chart.AppVersion
+      "app.kubernetes.io/managed-by" .root.Release.Service
+      "helm.sh/chart" (printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace "+" "_") -}}
 labels:
-  {{- include "pullpass.selector" . | nindent 2 }}
-  app.kubernetes.io/part-of: pullpass
-  app.kubernetes.io/version: {{ .root.Chart.AppVersion | quote }}
-  app.kubernetes.io/managed-by: {{ .root.Release.Service }}
-  helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace "+" "_" }}
-  {{- with .root.Values.commonLabels }}
-  {{- toYaml . | nindent 2 }}
-  {{- end }}
-  {{- with .labels }}
-  {{- toYaml . | nindent 2 }}
-  {{- end }}
+  {{- merge (include "pullpass.selector" . | fromYaml) $chart (default (dict) .labels) .root.Values.commonLabels | toYaml | nindent 2 }}
 {{- with merge (dict) (default (dict) .annotations) .root.Values.commonAnnotations }}
 annotations:
   {{- toYaml . | nindent 2 }}

@@ -19,11 +19,7 @@ spec:
   template:
     metadata:
       labels:
-        {{- include "pullpass.selector" . | nindent 8 }}
-        app.kubernetes.io/part-of: pullpass
-        {{- with $values.podLabels }}
-        {{- toYaml . | nindent 8 }}
-        {{- end }}
+        {{- merge (include "pullpass.selector" . | fromYaml) (dict "app.kubernetes.io/part-of" "pullpass") $values.podLabels | toYaml | nindent 8 }}
       {{- with $values.podAnnotations }}
       annotations:
         {{- toYaml . | nindent 8 }}
