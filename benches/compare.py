@@ -12,23 +12,17 @@ import sys
 sys.dont_write_bytecode = True
 
 import argparse
-import datetime
 import json
 import os
 import pathlib
-import platform
 import shutil
 import signal
-import subprocess
-import time
 
 from harness import inputs, load, reload, report
 from harness.failure import BenchError
+from harness.prepare import OUT, PEER, PULLPASS, ROOT, build_peer, busy_cores, certificates, machine, run, say
 from harness.servers import Server, free_port
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
-OUT = ROOT / "target" / "bench"
-PULLPASS = ROOT / "target" / "release" / "pullpass"
 CONSTANT = ROOT / "target" / "release" / "examples" / "constant"
 PARTS = ["pullpass", "constant", "peer", "reload"]
 FEW, MANY = 10, 10_000
@@ -60,55 +54,13 @@ def cores():
     return usable[0], usable[1]
 
 
-def busy_cores():
-    """How many cores other work keeps busy, seen over two seconds before anything is started."""
-    def ticks():
-        with open("/proc/stat", encoding="ascii") as stat:
-            fields = [int(word) for word in stat.readline().split()[1:9]]
-        return sum(fields), fields[3] + fields[4]  # all; idle and waiting for a disk
-
-    total, idle = ticks()
-    time.sleep(2)
-    total_after, idle_after = ticks()
-    passed = max(total_after - total, 1)
-    return round(os.cpu_count() * (1 - (idle_after - idle) / passed), 2)
-
-
-def run(command, where=ROOT, **more):
-    """Runs a preparing command; its output is shown only if it fails."""
-    try:
-        done = subprocess.run(
-            list(map(str, command)), cwd=where, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, **more
-        )
-    except FileNotFoundError:
-        raise BenchError(f"`{command[0]}` is not there: install or build it first") from None
-    if done.returncode:
-        raise BenchError(f"`{' '.join(map(str, command))}` failed:\n{done.stdout.strip()}")
-    return done.stdout
-
-
 def build(parts):
     """Builds what the chosen parts need beside pullpass itself."""
     if "peer" in parts:
-        print("building the peer (minutes the first time)", file=sys.stderr, flush=True)
-        run(["go", "build", "-o", OUT / "peer", "."], ROOT / "benches" / "peer")
+        build_peer()
     if "constant" in parts:
-        print("building the constant-answer server", file=sys.stderr, flush=True)
+        say("building the constant-answer server")
         run(["cargo", "build", "--quiet", "--release", "--example", "constant"])
-
-
-def certificates(given):
-    """The directory of the one pair that all servers use."""
-    where = given
-    if where is None:
-        where = OUT / "certs"
-        shutil.rmtree(where, ignore_errors=True)
-        run([PULLPASS, "certs", "--out", where])
-    missing = [name for name in ("tls.crt", "tls.key") if not (where / name).exists()]
-    if missing:
-        held = sorted(path.name for path in where.iterdir()) if where.is_dir() else "nothing"
-        raise BenchError(f"{where} lacks {' and '.join(missing)}; it holds {held}")
-    return where.resolve()
 
 
 class Bench:
@@ -139,7 +91,7 @@ class Bench:
 
     def peer(self):
         port = free_port()
-        argv = [OUT / "peer", "--port", port, "--cert-dir", self._certs]
+        argv = [PEER, "--port", port, "--cert-dir", self._certs]
         return self._start("peer", argv, port=port, env={"GOMAXPROCS": "1"})
 
     def stop(self):
@@ -208,10 +160,9 @@ def drive(made, args, client_core):
     for number in range(args.rounds):
         for case in made if number % 2 == 0 else reversed(made):
             case.loads.append(one(case, args.seconds))
-        print(
+        say(
             f"round {number + 1} of {args.rounds}: "
-            + ", ".join(f"{case.name} {case.loads[-1].per_second:,.0f}/s" for case in made),
-            file=sys.stderr, flush=True,
+            + ", ".join(f"{case.name} {case.loads[-1].per_second:,.0f}/s" for case in made)
         )
     for case in made:
         case.after_kib = case.server.resident_kib()
@@ -219,27 +170,6 @@ def drive(made, args, client_core):
         case.server.resume()
         case.check()
         case.server.pause()
-
-
-def machine(wrk, parts, busy):
-    """What a reader needs to judge the numbers."""
-    with open("/proc/cpuinfo", encoding="utf-8") as info:
-        models = [line.split(":", 1)[1].strip() for line in info if line.startswith("model name")]
-    about = {
-        "date": datetime.datetime.now(datetime.timezone.utc).date().isoformat(),
-        "cpu": models[0] if models else platform.machine(),
-        "cores": os.cpu_count(),
-        "kernel": platform.release(),
-        "wrk": wrk,
-        "review_bytes": len(inputs.review()),
-        "busy": busy,
-    }
-    if "peer" in parts:
-        about["go"] = run(["go", "env", "GOVERSION"], ROOT / "benches" / "peer").strip()
-        about["controller_runtime"] = run(
-            ["go", "list", "-m", "-f", "{{.Version}}", "sigs.k8s.io/controller-runtime"], ROOT / "benches" / "peer"
-        ).strip()
-    return about
 
 
 def compare(args):
@@ -253,8 +183,6 @@ def compare(args):
     build(args.only)
     certs = certificates(args.certs)
     busy = busy_cores()
-    if busy > 0.2:
-        print(f"other work keeps {busy:.1f} cores busy: the numbers will be rough", file=sys.stderr, flush=True)
     bench = Bench(certs, server_core)
     try:
         made = cases(bench, args.only)
@@ -267,7 +195,8 @@ def compare(args):
             reloaded = reload.measure(server, policy, MANY, client_core)
     finally:
         bench.stop()
-    result = report.result(made, reloaded, machine(wrk, args.only, busy), args)
+    about = machine("peer" in args.only, busy) | {"wrk": wrk, "review_bytes": len(inputs.review())}
+    result = report.result(made, reloaded, about, args)
     (OUT / "compare.json").write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
     print(report.markdown(result))
 

@@ -1,4 +1,4 @@
-"""Turns a command line into a server pinned to one core: started, ready, paused, stopped.
+"""Turns a command line into a server, pinned to one core if asked: started, ready, paused, stopped.
 
 It knows nothing of what a right answer is. Every server it starts it can stop,
 and a server that ends by itself is an error with the last lines of its log.
@@ -35,10 +35,12 @@ class Server:
         self.admin = admin
         self.rest_kib = None
         self._log = log
+        # taskset replaces itself with the server, so this process id is the server's.
+        pinned = [] if core is None else ["taskset", "-c", str(core)]
         with open(log, "wb") as sink:
-            # taskset replaces itself with the server, so this process id is the server's.
+            self._started = time.monotonic()
             self._process = subprocess.Popen(
-                ["taskset", "-c", str(core), *map(str, argv)],
+                [*pinned, *map(str, argv)],
                 stdin=subprocess.DEVNULL,
                 stdout=sink,
                 stderr=subprocess.STDOUT,
@@ -50,13 +52,13 @@ class Server:
         return f"https://127.0.0.1:{self.port}/mutate"
 
     def wait_ready(self):
-        """Returns once the server says that it is ready, or accepts connections."""
-        deadline = time.monotonic() + READY_WITHIN
+        """Seconds from its start until the server says that it is ready, or accepts connections."""
+        deadline = self._started + READY_WITHIN
         while time.monotonic() < deadline:
             self.check_alive()
             if self._is_ready():
-                return
-            time.sleep(0.02)
+                return time.monotonic() - self._started
+            time.sleep(0.005)
         raise BenchError(f"{self.name} was not ready within {READY_WITHIN} s{self._log_tail()}")
 
     def _is_ready(self):
@@ -91,12 +93,12 @@ class Server:
         finally:
             connection.close()
 
-    def resident_kib(self):
-        """VmRSS, in KiB."""
+    def resident_kib(self, field="VmRSS"):
+        """Its resident memory now, in KiB; `VmHWM` is the most there ever was."""
         self.check_alive()
         with open(f"/proc/{self._process.pid}/status", encoding="ascii") as status:
             for line in status:
-                if line.startswith("VmRSS:"):
+                if line.startswith(f"{field}:"):
                     return int(line.split()[1])
         raise BenchError(f"the kernel does not tell the resident memory of {self.name}")
 

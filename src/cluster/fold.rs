@@ -13,7 +13,7 @@ use crate::snapshot::{AccountLookup, Accounts, Coverage, Namespaces};
 
 /// What is in force, and the list that is being gathered.
 #[derive(Debug)]
-pub(super) struct Fold<T> {
+pub struct Fold<T> {
     live: Arc<T>,
     listing: Option<T>,
     is_synced: bool,
@@ -29,7 +29,8 @@ impl<T: Clone> Fold<T> {
     }
 
     /// What is in force.
-    pub(super) fn live(&self) -> &Arc<T> {
+    #[must_use]
+    pub fn live(&self) -> &Arc<T> {
         &self.live
     }
 
@@ -56,7 +57,8 @@ impl<T: Clone> Fold<T> {
 }
 
 /// The namespaces of a cluster.
-pub(super) fn namespaces() -> Fold<Namespaces> {
+#[must_use]
+pub fn namespaces() -> Fold<Namespaces> {
     Fold::new(Namespaces::new(Coverage::Whole))
 }
 
@@ -67,7 +69,7 @@ pub(super) fn accounts() -> Fold<Accounts> {
 
 impl Fold<Namespaces> {
     /// Takes one event. Whether what is in force has changed.
-    pub(super) fn take(&mut self, event: Event<PartialObjectMeta<Namespace>>) -> bool {
+    pub fn take(&mut self, event: Event<PartialObjectMeta<Namespace>>) -> bool {
         let read = |object: &PartialObjectMeta<Namespace>| {
             let name = object.metadata.name.clone().unwrap_or_default();
             (name, labels(&object.metadata))

@@ -1,13 +1,15 @@
 //! What a cluster holds, for a process that decides: watches in, one snapshot out.
 //!
-//! `client` knows whom to ask, `watch` asks and goes on asking, `explain` words what is refused, `objects` is
-//! what comes, `fold` what is kept of it, `policies` compiles tables, `feed` joins all and publishes snapshots,
-//! `wait` waits for one that has more. It reads. It never writes to the cluster.
+//! `client` knows whom to ask, `watch` asks and goes on asking, `explain` words what is refused, `objects`
+//! is what comes, `fold` what is kept of it, `policies` compiles tables, `feed` joins all and publishes
+//! snapshots, `wait` waits for one that has more, `secret` follows a certificate. It reads. It never
+//! writes to the cluster.
 
 pub mod client;
 pub mod explain;
 pub mod feed;
-mod fold;
+#[doc(hidden)] // for the benchmark of one change
+pub mod fold;
 mod objects;
 pub mod policies;
 pub mod published;

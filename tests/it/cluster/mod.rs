@@ -1,8 +1,16 @@
 //! pullpass in a real cluster: installed as it tells to be, under its own accounts' rights, seen through the API server
 //! and real kubectl. A file a subject.
 
+mod accounts;
+mod audit;
+mod faults;
 pub(crate) mod install;
+mod others;
 mod pods;
+mod policies;
+mod rights;
+mod scope;
+mod tenants;
 mod yardstick;
 
 pub(crate) use install::put;
