@@ -266,7 +266,8 @@ fn event(notice: &Notice, instance: &str, now: Timestamp) -> Event {
     let namespace = regarding.namespace.as_deref().unwrap_or(CLUSTER_SCOPED);
     Event {
         metadata: ObjectMeta {
-            generate_name: Some(format!("{}.", regarding.name)),
+            // With a dot, as others have it, the API server takes a name and no prefix.
+            generate_name: Some(format!("{}-", regarding.name)),
             namespace: Some(namespace.to_owned()),
             ..ObjectMeta::default()
         },

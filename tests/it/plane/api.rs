@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::LazyLock;
 
+use hyper::header::HeaderValue;
 use hyper::http::Request;
 use kube::client::Body;
 use kube::config::AuthInfo;
@@ -13,6 +14,9 @@ use serde_json::Value;
 use tokio::runtime::{Builder, Handle};
 
 use crate::command::Ran;
+
+/// What tests call themselves in their requests.
+pub(crate) const USER_AGENT: &str = "pullpass-tests";
 
 /// Drives all connections to API servers, on one thread.
 pub(crate) static RUNTIME: LazyLock<Handle> = LazyLock::new(|| {
@@ -70,6 +74,9 @@ impl User {
         config.root_cert = Some(vec![authority]);
         // A test sees what the API server says, not what it says the second time.
         config.default_retry = false;
+        // So that the audit log tells a test's requests from those of what it tests.
+        let agent = HeaderValue::from_static(USER_AGENT);
+        config.headers = vec![(hyper::header::USER_AGENT, agent)];
         config.auth_info = AuthInfo {
             token: Some(token.to_owned().into()),
             ..AuthInfo::default()
@@ -114,6 +121,10 @@ impl User {
 
     pub(crate) fn merge(&self, path: &str, patch: &Value) -> Answer {
         self.request("PATCH", path, "application/merge-patch+json", Some(patch))
+    }
+
+    pub(crate) fn json_patch(&self, path: &str, patch: &Value) -> Answer {
+        self.request("PATCH", path, "application/json-patch+json", Some(patch))
     }
 
     pub(crate) fn strategic_merge(&self, path: &str, patch: &Value) -> Answer {

@@ -63,7 +63,10 @@ impl Place {
         if !given("--policy") && !given("--kubeconfig") {
             command.args(["--policy", "policy.yaml"]);
         }
-        if !given("--self-signed") && !given("--tls-cert") {
+        if !["--self-signed", "--tls-cert", "--tls-secret"]
+            .into_iter()
+            .any(given)
+        {
             command.args(["--tls-cert", "tls.crt", "--tls-key", "tls.key"]);
         }
         command
