@@ -4,10 +4,10 @@ SHELL := /usr/bin/env bash
 .SHELLFLAGS := -euo pipefail -c
 CARGO ?= cargo
 
-.PHONY: help demo build test lint fmt check bench deny core clean
+.PHONY: help demo build test lint fmt check bench bench-cluster deny core clean
 
 help: ## List the tasks
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: tools-rust ## Build the release binary: target/release/pullpass
 	$(CARGO) build --release --locked
@@ -39,6 +39,9 @@ bench: tools-rust tools-go tools-python ## Benchmarks: criterion, then the serve
 	$(CARGO) bench --locked
 	$(CARGO) build --release --locked
 	python3 benches/compare.py
+
+bench-cluster: tools-go tools-python build ## Benchmarks against a real API server: edits, a big cluster, Pod creation
+	python3 benches/cluster.py
 
 deny: tools-rust ## Licenses, bans and sources of the dependencies (installs cargo-deny once)
 	@command -v cargo-deny >/dev/null || $(CARGO) install cargo-deny --locked

@@ -112,6 +112,8 @@ pub enum CertificateKind {
     Serving,
     /// What it checks clients against.
     ClientCa,
+    /// What signs serving certificates, where a controller keeps it.
+    Ca,
 }
 
 impl CertificateKind {
@@ -121,6 +123,7 @@ impl CertificateKind {
         match self {
             Self::Serving => "serving",
             Self::ClientCa => "client_ca",
+            Self::Ca => "ca",
         }
     }
 }

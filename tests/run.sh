@@ -13,7 +13,7 @@ tests/controlplane/build.sh || exit 1
 cargo test --locked --all-targets 2>&1 | tee "$log" || status=1
 cargo test --locked --doc 2>&1 | tee -a "$log" || status=1
 if [[ -s $faults ]]; then
-  printf '%-40s%9s%15s%19s\n' 'fault' 'created' 'failed by us' 'refused by others'
+  printf '%-52s | %7s | %12s | %17s | %s\n' 'fault' 'created' 'failed by us' 'refused by others' 'what happened'
   cat "$faults"
 fi
 awk -v status="$status" '

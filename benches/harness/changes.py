@@ -56,7 +56,9 @@ def relabels(api, pods, names):
 
 def grow(plane, api, namespaces, accounts, say):
     """Makes the cluster so big, what is there included; the names of the namespaces that were made."""
-    missing = namespaces - api.count("/api/v1/namespaces")
+    there = api.count("/api/v1/namespaces")
+    others = api.count("/api/v1/serviceaccounts") - there  # accounts beside each namespace's `default`
+    missing = namespaces - there
     names = [f"team-{number}" for number in range(max(missing, 0))]
 
     def make(own, name):
@@ -66,7 +68,7 @@ def grow(plane, api, namespaces, accounts, say):
     plane.each(make, names)
     # Each namespace gets its `default` from the controller-manager, one after the other.
     deadline = time.monotonic() + ACCOUNTS_WITHIN
-    while api.count("/api/v1/serviceaccounts") < namespaces:
+    while api.count("/api/v1/serviceaccounts") < namespaces + others:
         if time.monotonic() > deadline:
             raise BenchError(f"{namespaces} namespaces have not their accounts after {ACCOUNTS_WITHIN} s")
         time.sleep(1)
@@ -80,5 +82,5 @@ def grow(plane, api, namespaces, accounts, say):
         own.call("POST", path, {"metadata": metadata, "imagePullSecrets": [{"name": "builder-creds"}]})
 
     plane.each(add, range(max(missing, 0)))
-    say(f"{api.count('/api/v1/namespaces'):,} namespaces, {api.count('/api/v1/serviceaccounts'):,} accounts")
+    say(f"there are {api.count('/api/v1/namespaces'):,} namespaces, {api.count('/api/v1/serviceaccounts'):,} accounts")
     return names

@@ -12,18 +12,18 @@ EDIT, READY, MEMORY_KIB, FOLD, OF_PEER = 1.0, 3.0, 64 * 1024, 0.005, 0.75
 def markdown(seen, about, args, rules):
     """All tables of what was measured."""
     peer = f"; {about['go']}, controller-runtime {about['controller_runtime']}" if "go" in about else ""
-    lines = [
-        "",
-        f"{about['date']}, {about['cpu']}, {about['cores']} cores, Linux {about['kernel']}{peer}. All of it shares these "
-        "cores: etcd, kube-apiserver and kube-controller-manager 1.36, the webhooks, and what measures.",
-    ]
+    lines = ["", f"{about['date']}, {about['cpu']}, {about['cores']} cores, Linux {about['kernel']}{peer}."]
+    if "kubernetes" in about:
+        lines.append(f"Kubernetes {about['kubernetes']}: etcd, API server, controller-manager, the webhooks and what "
+                     "measures share these cores.")
     if about["busy"] > 0.2:
         lines.append(f"Rough numbers: other work kept {about['busy']} cores busy when the run began.")
     size = f"{args.namespaces:,} namespaces, {args.accounts:,} accounts"
-    if "edits" in seen:
+    edited = [("a small cluster", seen["edits"])] if "edits" in seen else []
+    edited += [(size, seen["size"]["edits"])] if "size" in seen else []
+    if edited:
         title = f"An edit of a policy of {rules:,} rules, from the PATCH to the first Pod that shows it"
-        lines += changes(title, [("a small cluster", seen["edits"])] +
-                         ([(size, seen["size"]["edits"])] if "size" in seen else []), EDIT)
+        lines += changes(title, edited, EDIT)
     if "size" in seen:
         lines += ready(seen["size"]["ready"], size) + memory(seen["size"]["kib"], size, args)
     if "fold" in seen:

@@ -154,42 +154,46 @@ def peer_configuration(configurations, url):
     return [made]
 
 
-def static_policy(configurations):
+# A list written at once; plain maps, because a list of typed objects makes the API server panic (1.36.3).
+STATIC = f"""has(object.spec.imagePullSecrets) ? [] : [JSONPatch{{
+    op: "add", path: "/spec/imagePullSecrets", value: {json.dumps([{"name": name} for name in inputs.WANTED])}}}]"""
+# A Pod with secrets of its own gets them, too, and none twice.
+JOINED = f"""
+    (has(object.spec.imagePullSecrets) ? [] : [JSONPatch{{op: "add", path: "/spec/imagePullSecrets", value: []}}])
+    + {json.dumps(inputs.WANTED)}
+      .filter(name, !has(object.spec.imagePullSecrets)
+        || !object.spec.imagePullSecrets.exists(its, its.?name.orValue("") == name))
+      .map(name, JSONPatch{{
+        op: "add", path: "/spec/imagePullSecrets/-", value: Object.spec.imagePullSecrets{{name: name}}}})"""
+
+
+def policy(configurations, expression, careful):
     """A MutatingAdmissionPolicy that adds the same secrets to every Pod, whatever its images.
 
-    By a JSONPatch: an ApplyConfiguration may not touch `imagePullSecrets`, which it takes for an atomic list.
+    At its cheapest, or careful: with the webhook's conditions, and asked again as it is. By a JSONPatch: an
+    ApplyConfiguration may not touch `imagePullSecrets`, which it takes for an atomic list.
     """
     hook = next(made for made in configurations if made["kind"] == "MutatingWebhookConfiguration")["webhooks"][0]
     rule = hook["rules"][0]
-    # As careful as a person would write it: a second call, or a Pod with secrets of its own, gets no duplicate.
-    patch = f"""
-        (has(object.spec.imagePullSecrets) ? [] : [JSONPatch{{op: "add", path: "/spec/imagePullSecrets", value: []}}])
-        + {json.dumps(inputs.WANTED)}
-          .filter(name, !has(object.spec.imagePullSecrets)
-            || !object.spec.imagePullSecrets.exists(its, its.?name.orValue("") == name))
-          .map(name, JSONPatch{{
-            op: "add", path: "/spec/imagePullSecrets/-", value: Object.spec.imagePullSecrets{{name: name}}}})"""
     version = "admissionregistration.k8s.io/v1"
     name = {"name": "static-secrets"}
-    policy = {
-        "apiVersion": version, "kind": "MutatingAdmissionPolicy", "metadata": name,
-        "spec": {
-            "failurePolicy": "Fail",
-            "reinvocationPolicy": hook["reinvocationPolicy"],
-            "matchConstraints": {
-                "namespaceSelector": hook["namespaceSelector"],
-                "objectSelector": hook["objectSelector"],
-                "resourceRules": [{key: rule[key] for key in ("apiGroups", "apiVersions", "operations", "resources")}],
-            },
-            "matchConditions": hook["matchConditions"],
-            "mutations": [{"patchType": "JSONPatch", "jsonPatch": {"expression": patch}}],
+    spec = {
+        "failurePolicy": "Fail",
+        "reinvocationPolicy": "Never",
+        "matchConstraints": {
+            "namespaceSelector": hook["namespaceSelector"],
+            "objectSelector": hook["objectSelector"],
+            "resourceRules": [{key: rule[key] for key in ("apiGroups", "apiVersions", "operations", "resources")}],
         },
+        "mutations": [{"patchType": "JSONPatch", "jsonPatch": {"expression": expression}}],
     }
-    binding = {
-        "apiVersion": version, "kind": "MutatingAdmissionPolicyBinding", "metadata": name,
-        "spec": {"policyName": name["name"]},
-    }
-    return [policy, binding]
+    if careful:
+        spec |= {"reinvocationPolicy": hook["reinvocationPolicy"], "matchConditions": hook["matchConditions"]}
+    return [
+        {"apiVersion": version, "kind": "MutatingAdmissionPolicy", "metadata": name, "spec": spec},
+        {"apiVersion": version, "kind": "MutatingAdmissionPolicyBinding", "metadata": name,
+         "spec": {"policyName": name["name"]}},
+    ]
 
 
 def namespace(api, name):

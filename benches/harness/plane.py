@@ -9,6 +9,7 @@ import http.client
 import json
 import ssl
 import subprocess
+import sys
 import threading
 import urllib.parse
 
@@ -121,11 +122,11 @@ def _binaries():
     """The directory of the binaries, and the launcher."""
     try:
         # What it tells of a build that takes minutes goes to the terminal, not to the result.
-        built = subprocess.run([BUILD], stdout=subprocess.PIPE, text=True)
+        built = subprocess.run([BUILD], stdout=sys.stderr)
         where = subprocess.run([BUILD, "--where"], stdout=subprocess.PIPE, text=True)
     except OSError as error:
         raise BenchError(f"cannot run `{BUILD.relative_to(ROOT)}`: {error}") from None
     places = where.stdout.split("\n")
     if built.returncode or where.returncode or len(places) < 2:
-        raise BenchError(f"the control plane could not be built: `{BUILD.relative_to(ROOT)}` says why\n{built.stdout}")
+        raise BenchError(f"the control plane could not be built: `{BUILD.relative_to(ROOT)}` says why")
     return places[0], places[1]

@@ -5,6 +5,7 @@
 
 pub mod certs;
 pub mod completion;
+pub mod controller;
 pub mod explain;
 pub mod input;
 pub mod lint;
@@ -85,6 +86,7 @@ Installed as `kubectl-pullpass` on the PATH, this binary is a kubectl plugin: `k
 #[derive(Debug, Subcommand)]
 enum Command {
     Webhook(webhook::Args),
+    Controller(controller::Args),
 
     Match(match_image::Args),
     Mutate(mutate::Args),
@@ -140,6 +142,7 @@ pub fn run(args: Vec<OsString>) -> Exit {
     let mut io = Io::new(cli.color);
     finish(match cli.command {
         Command::Webhook(args) => webhook::run(&args, &mut io),
+        Command::Controller(args) => controller::run(&args, &mut io),
         Command::Match(args) => match_image::run(&args, &mut io),
         Command::Mutate(args) => mutate::run(&args, &mut io),
         Command::Lint(args) => lint::run(&args, &mut io),

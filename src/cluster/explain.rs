@@ -11,7 +11,7 @@ pub fn explain(
     what: &str,
     done: &str,
     status: Option<&Status>,
-    error: &dyn std::error::Error,
+    error: &(dyn std::error::Error + 'static),
 ) -> (String, &'static str) {
     match status {
         // A quota and a namespace that is going away are told as 403 as well.
@@ -43,7 +43,11 @@ fn is_missing_right(status: &Status) -> bool {
 
 /// An error with its causes, in one line.
 #[must_use]
-pub fn chain(error: &dyn std::error::Error) -> String {
+pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    // As it prints itself, it repeats everything as `Debug`.
+    if let Some(kube::Error::Api(status)) = error.downcast_ref() {
+        return format!("the API server says {}: {}", status.code, status.message);
+    }
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {

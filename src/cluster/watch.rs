@@ -24,7 +24,7 @@ const SHORTEST: Duration = Duration::from_millis(250);
 const LONGEST: Duration = Duration::from_secs(15);
 /// The waits begin anew when nothing failed for so long: a list that may be made beside a watch that
 /// may not is no success.
-const QUIET: Duration = Duration::from_secs(60);
+const QUIET: Duration = Duration::from_mins(1);
 
 /// A watched resource, as others see it.
 #[derive(Debug)]

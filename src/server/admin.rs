@@ -2,6 +2,7 @@
 //!
 //! Plain HTTP, read-only; it shows states and numbers, never a policy, a Pod or a secret.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::Router;
@@ -9,8 +10,51 @@ use axum::extract::{RawQuery, State};
 use axum::http::{HeaderName, StatusCode, header};
 use axum::routing::get;
 
+use tokio::net::TcpListener;
+use tokio::sync::{Notify, Semaphore, watch};
+
+use super::connections::{self, Port, Stage};
 use super::health::Health;
+use super::limits::Limits;
+use super::{ServeError, take_port};
 use crate::metrics::{self, Metrics};
+
+/// The admin port of a process, taken and not served yet. Some processes have no other.
+#[derive(Debug)]
+pub struct AdminPort {
+    listener: TcpListener,
+    address: SocketAddr,
+}
+
+impl AdminPort {
+    /// Takes the port. Must be called inside a runtime.
+    pub fn bind(address: SocketAddr) -> Result<Self, ServeError> {
+        let (listener, address) = take_port(address, "admin")?;
+        Ok(Self { listener, address })
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Serves to the very end, so that probes hear "not ready" and not nothing.
+    pub async fn run(self, health: Arc<Health>, metrics: Arc<Metrics>, limits: Limits) {
+        let (_open, never) = watch::channel(Stage::Serving);
+        let port = Port {
+            router: router(health, metrics),
+            tls: None,
+            metrics: None,
+            connections: limits.admin_connections,
+            awake: Semaphore::new(limits.awake),
+            limits,
+            stage: never,
+            pressed: Notify::new(),
+        };
+        connections::run(self.listener, port).await;
+    }
+}
 
 #[derive(Clone)]
 struct Admin {
@@ -18,7 +62,7 @@ struct Admin {
     metrics: Arc<Metrics>,
 }
 
-pub(super) fn router(health: Arc<Health>, metrics: Arc<Metrics>) -> Router {
+fn router(health: Arc<Health>, metrics: Arc<Metrics>) -> Router {
     Router::new()
         .route("/livez", get(async || "alive\n"))
         .route("/readyz", get(readyz))

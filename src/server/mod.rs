@@ -38,6 +38,7 @@ use self::limits::Limits;
 use self::tls::{Tls, Watcher};
 use crate::metrics::Metrics;
 
+pub use self::admin::AdminPort;
 pub use self::routes::{Endpoint, Handler, Reply, Wait};
 pub use self::signals::Signals;
 pub use self::tls::{CertificateSource, PemPair, TlsError, crypto_provider};
@@ -153,7 +154,7 @@ where
 pub struct Server {
     config: Config,
     admission: TcpListener,
-    admin: TcpListener,
+    admin: AdminPort,
     addresses: Addresses,
     tls: Arc<Tls>,
     watcher: Watcher,
@@ -176,10 +177,10 @@ impl Server {
         let (tls, watcher) = Tls::new(config.certificate.clone(), config.client_ca.clone())?;
         tls.tell(&metrics);
         let (admission, admission_address) = take_port(config.listen, "admission")?;
-        let (admin, admin_address) = take_port(config.admin_listen, "admin")?;
+        let admin = AdminPort::bind(config.admin_listen)?;
         let addresses = Addresses {
             admission: admission_address,
-            admin: admin_address,
+            admin: admin.address(),
         };
         let tls = Arc::new(tls);
         Ok(Self {
@@ -243,23 +244,14 @@ impl Server {
             awake: Semaphore::new(limits.awake),
             pressed: Notify::new(),
         };
-        // Serves to the very end, so that probes hear "not ready" and not nothing.
-        let (_open, never) = watch::channel(Stage::Serving);
-        let admin_port = Port {
-            router: admin::router(health, Arc::clone(&metrics)),
-            tls: None,
-            metrics: None,
-            connections: limits.admin_connections,
-            limits: limits.clone(),
-            stage: never,
-            awake: Semaphore::new(limits.awake),
-            pressed: Notify::new(),
-        };
         // Not among the others: its end is what a shutdown waits for.
         let mut serving = JoinSet::new();
         serving.spawn(connections::run(admission, admission_port));
         let mut others = JoinSet::new();
-        others.spawn(named("admin port", connections::run(admin, admin_port)));
+        others.spawn(named(
+            "admin port",
+            admin.run(health, Arc::clone(&metrics), limits.clone()),
+        ));
         others.spawn(named(
             "self-call",
             self_call::run(

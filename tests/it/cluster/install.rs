@@ -2,7 +2,10 @@
 //! binary under its own account's token, never the administrator's.
 //!
 //! Many share a plane: what is cluster-wide carries the namespace in its name, and the configurations select the
-//! namespaces that the installation made. Nothing else differs from what `pullpass render` prints.
+//! namespaces that the installation made. Nothing else differs from what `pullpass render` prints, and nothing at all in a
+//! plane of its own.
+
+use std::path::Path;
 
 use serde_json::{Value, json};
 
@@ -18,6 +21,8 @@ pub(crate) struct Installation<'p> {
     pub(crate) plane: &'p Plane,
     /// pullpass's own namespace.
     pub(crate) own: String,
+    /// Others are in the plane.
+    shares: bool,
 }
 
 /// Its webhook, known to the API server until it is dropped.
@@ -34,22 +39,38 @@ impl<'p> Installation<'p> {
 
     /// With these flags of `render rbac`.
     pub(crate) fn with(plane: &'p Plane, flags: &[&str]) -> Self {
+        Self::new(plane, flags, true)
+    }
+
+    /// In a plane that has no other.
+    pub(crate) fn alone(plane: &'p Plane) -> Self {
+        Self::new(plane, &[], false)
+    }
+
+    fn new(plane: &'p Plane, flags: &[&str], shares: bool) -> Self {
         let own = plane.namespace("pullpass");
+        let installation = Self { plane, own, shares };
+        installation.grant(flags);
+        installation
+    }
+
+    fn grant(&self, flags: &[&str]) {
+        let Self { plane, own, .. } = self;
         // The webhook's rights do not depend on the policies.
         let policies = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/policy.yaml");
-        let mut render = vec!["render", "rbac", "-o", "json", "--namespace", &own];
+        let mut render = vec!["render", "rbac", "-o", "json", "--namespace", own];
         render.extend(["--policy", policies]);
         for mut object in rendered(&[&render[..], flags].concat()) {
             let kind = object["kind"].as_str().unwrap().to_owned();
             if kind.starts_with("Cluster") {
-                rename(&mut object["metadata"]["name"], &own);
+                self.rename(&mut object["metadata"]["name"]);
             }
             if object["roleRef"]["kind"] == "ClusterRole" {
-                rename(&mut object["roleRef"]["name"], &own);
+                self.rename(&mut object["roleRef"]["name"]);
             }
             plane.admin().apply(&place(&kind, &object), &object).done();
         }
-        let account = plane.account(&own, "pullpass-webhook");
+        let account = plane.account(own, "pullpass-webhook");
         wait_until("the rights are in force", || {
             let config_maps = format!("/api/v1/namespaces/{own}/configmaps");
             let all = [
@@ -60,7 +81,13 @@ impl<'p> Installation<'p> {
             all.iter()
                 .all(|at| account.get(&format!("{at}?limit=1")).status == 200)
         });
-        Self { plane, own }
+    }
+
+    /// Makes a cluster-wide name this installation's own.
+    fn rename(&self, name: &mut Value) {
+        if self.shares {
+            *name = json!(format!("{}-{}", name.as_str().unwrap(), self.own));
+        }
     }
 
     /// The label of the namespaces for which its webhook is called.
@@ -104,47 +131,55 @@ impl<'p> Installation<'p> {
 
     /// The same with a change of the configurations.
     pub(crate) fn serve_as(&'p self, scope: &[&str], change: impl Fn(&mut Value)) -> Webhook<'p> {
+        let webhook = self.start(Place::with(""), scope);
+        let ca = webhook.server.place.path("ca.crt");
+        webhook.configured(Some(&ca), scope, change)
+    }
+
+    /// Starts a webhook with these flags, and waits until it is ready; no API server knows it.
+    pub(crate) fn start(&'p self, place: Place, flags: &[&str]) -> Webhook<'p> {
         let account = self.plane.account(&self.own, "pullpass-webhook");
         let kubeconfig = account.kubeconfig.to_str().unwrap();
-        let flags = ["--namespace", &self.own, "--kubeconfig", kubeconfig];
-        let server = Place::with("").start(&[&flags[..], scope].concat());
+        let always = ["--namespace", &self.own, "--kubeconfig", kubeconfig];
+        let server = place.start(&[&always[..], flags].concat());
         server.until_ready();
-        let mut webhook = Webhook {
+        Webhook {
             server,
             installation: self,
             configurations: Vec::new(),
-        };
-        webhook.configure(scope, change);
-        webhook
+        }
     }
 }
 
 impl Webhook<'_> {
-    fn configure(&mut self, scope: &[&str], change: impl Fn(&mut Value)) {
-        let Installation { plane, own } = self.installation;
+    /// Has the API server call it, and waits until it does. Without a CA somebody else sets the caBundle.
+    pub(crate) fn configured(
+        mut self,
+        ca: Option<&Path>,
+        scope: &[&str],
+        change: impl Fn(&mut Value),
+    ) -> Self {
+        let Installation { plane, own, shares } = self.installation;
         let url = format!("https://{}", self.server.admission);
-        let ca = self.server.place.path("ca.crt");
         let mut render = vec!["render", "webhook-configuration", "-o", "json"];
-        render.extend([
-            "--namespace",
-            own,
-            "--url",
-            &url,
-            "--ca-file",
-            ca.to_str().unwrap(),
-        ]);
+        render.extend(["--namespace", own, "--url", &url]);
+        if let Some(ca) = ca {
+            render.extend(["--ca-file", ca.to_str().unwrap()]);
+        }
         // A failure of ours fails the Pod, so that no test overlooks it.
         render.extend(["--failure-policy", "Fail", "--timeout-seconds", "30"]);
         render.extend(scope.iter().filter(|&&flag| flag != "--tenant-policies"));
         let label = self.installation.label();
         for mut object in rendered(&render) {
-            rename(&mut object["metadata"]["name"], own);
+            self.installation.rename(&mut object["metadata"]["name"]);
             let entry = &mut object["webhooks"][0];
             change(entry);
-            let called = json!({"key": label, "operator": "Exists"});
-            match entry["namespaceSelector"]["matchExpressions"].as_array_mut() {
-                Some(all) => all.push(called),
-                None => entry["namespaceSelector"]["matchExpressions"] = json!([called]),
+            if *shares {
+                let called = json!({"key": label, "operator": "Exists"});
+                match entry["namespaceSelector"]["matchExpressions"].as_array_mut() {
+                    Some(all) => all.push(called),
+                    None => entry["namespaceSelector"]["matchExpressions"] = json!([called]),
+                }
             }
             let at = place(object["kind"].as_str().unwrap(), &object);
             plane.admin().apply(&at, &object).done();
@@ -159,6 +194,7 @@ impl Webhook<'_> {
             plane.admin().post(&at, &pod("probe", &json!({})));
             self.calls() > 0
         });
+        self
     }
 
     /// How many requests it has answered.
@@ -220,10 +256,6 @@ fn rendered(args: &[&str]) -> Vec<Value> {
     assert_eq!(ran.status, 0, "{args:?}: {ran:?}");
     let list: Value = serde_json::from_str(&ran.stdout).unwrap();
     list["items"].as_array().unwrap().clone()
-}
-
-fn rename(name: &mut Value, own: &str) {
-    *name = json!(format!("{}-{own}", name.as_str().unwrap()));
 }
 
 /// Where an object is applied.

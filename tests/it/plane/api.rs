@@ -123,6 +123,10 @@ impl User {
         self.request("PATCH", path, "application/merge-patch+json", Some(patch))
     }
 
+    pub(crate) fn json_patch(&self, path: &str, patch: &Value) -> Answer {
+        self.request("PATCH", path, "application/json-patch+json", Some(patch))
+    }
+
     pub(crate) fn strategic_merge(&self, path: &str, patch: &Value) -> Answer {
         let kind = "application/strategic-merge-patch+json";
         self.request("PATCH", path, kind, Some(patch))

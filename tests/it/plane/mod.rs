@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-pub(crate) use api::{RUNTIME, USER_AGENT, User, try_request};
+pub(crate) use api::{Answer, RUNTIME, USER_AGENT, User, try_request};
 
 /// Longer than anything takes that a test waits for, on a machine that has other work.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(90);

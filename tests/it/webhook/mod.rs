@@ -1,7 +1,7 @@
 //! `pullpass webhook`, the built binary, over real TLS: started as a user starts it, stopped by signals.
 
 mod certificates;
-mod client;
+pub(crate) mod client;
 mod metrics;
 mod reload;
 pub(crate) mod server;

@@ -1,0 +1,26 @@
+//! The API server stopped and started again, in order and all of a sudden.
+
+use super::{flowing, follows, installed, serving};
+use crate::plane::Plane;
+
+#[test]
+fn an_api_server_that_restarts_fails_no_pod_in_our_name() {
+    let plane = Plane::own();
+    let installation = installed(&plane);
+    let webhook = serving(&installation);
+    let stream = flowing(&installation);
+    let stops = [
+        "stop-apiserver",
+        "kill-apiserver",
+        "stop-apiserver",
+        "kill-apiserver",
+    ];
+    for (n, stop) in stops.into_iter().enumerate() {
+        stream.goes_on(150);
+        plane.order(stop);
+        plane.order("start-apiserver");
+        stream.goes_on(100);
+        follows(&installation, &webhook, &format!("after-{n}"));
+    }
+    stream.end(&plane, "API server restarted", "2 stops, 2 kills");
+}

@@ -1,0 +1,56 @@
+//! What goes wrong in a cluster while Pods are made all the time, with `failurePolicy: Fail`: every Pod carries its secret,
+//! and none is refused because of pullpass. A file a fault.
+//!
+//! Each test ends with a row of the table that the run of all tests prints. Each has a plane of its own.
+
+mod api_server;
+mod by_hand;
+mod etcd;
+mod policies;
+mod stream;
+mod trust;
+
+use serde_json::json;
+
+use super::install::{Installation, Webhook};
+use super::{HUB, policy};
+use crate::plane::Plane;
+use crate::webhook::server::Place;
+use stream::Stream;
+
+/// So many Pods at least are made during each fault.
+const PODS: usize = 1000;
+
+/// The policy that gives each Pod its secret.
+fn company() -> String {
+    policy("company", HUB)
+}
+
+/// An installation with that policy.
+fn installed(plane: &Plane) -> Installation<'_> {
+    let installation = Installation::alone(plane);
+    installation.put("company", &company());
+    installation
+}
+
+/// Has API servers call the webhook, which waits for them, and Pods made from then on.
+fn flowing(installation: &Installation<'_>) -> Stream {
+    let namespace = installation.plane.namespace("shop");
+    Stream::start(installation.plane.admin(), &namespace, "hub-creds")
+}
+
+/// A webhook with the certificate in its files.
+fn serving<'i>(installation: &'i Installation<'i>) -> Webhook<'i> {
+    let webhook = installation.start(Place::with(""), &[]);
+    let ca = webhook.server.place.path("ca.crt");
+    webhook.configured(Some(&ca), &[], |_| {})
+}
+
+/// Shows that what happens in the cluster still reaches the webhook: a policy edited now is soon in force.
+fn follows(installation: &Installation<'_>, webhook: &Webhook<'_>, secret: &str) {
+    let both = format!("{}{}", HUB, HUB.replace("hub", "other"));
+    let both = both.replace("other-creds", secret);
+    installation.put("company", &policy("company", &both));
+    let namespace = installation.plane.namespace("later");
+    webhook.until_secrets(&namespace, &json!({}), &["hub-creds", secret]);
+}

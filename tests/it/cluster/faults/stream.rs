@@ -1,0 +1,202 @@
+//! A steady stream of Pods through the API server → what became of each: made with its secret, or failed by us.
+//!
+//! What others refuse is tried again until it goes through, and counted apart: an API server that is down refuses
+//! everybody. Nobody is let off: a request without an answer may have made its Pod, which is looked at all the same.
+
+use std::collections::BTreeMap;
+use std::fs::OpenOptions;
+use std::io::Write as _;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+
+use super::super::{pod, pods, secrets};
+use super::PODS;
+use crate::plane::{Answer, PATIENCE, Plane, RUNTIME, User, try_request, wait_until};
+
+/// From one Pod to the next.
+const EVERY: Duration = Duration::from_millis(20);
+/// How many may wait for their answer.
+const AT_ONCE: usize = 64;
+/// Until what others refused is tried again.
+const AGAIN: Duration = Duration::from_millis(100);
+/// Where the rows of the table are collected; the run of all tests begins with none.
+const TABLE: &str = concat!(env!("CARGO_TARGET_TMPDIR"), "/faults.txt");
+
+/// A stream; it goes on until it is asked for its end.
+pub(super) struct Stream {
+    pods: Arc<Pods>,
+    flow: JoinHandle<usize>,
+}
+
+struct Pods {
+    user: User,
+    namespace: String,
+    /// The pull secret that each carries.
+    secret: String,
+    ends: AtomicBool,
+    created: AtomicUsize,
+    /// What went wrong with each that we failed.
+    failed: Mutex<Vec<String>>,
+    /// How often others refused, by what they said.
+    refused: Mutex<BTreeMap<String, usize>>,
+}
+
+impl Stream {
+    /// Makes Pods in the namespace, each to carry the secret.
+    pub(super) fn start(user: &User, namespace: &str, secret: &str) -> Self {
+        let pods = Arc::new(Pods {
+            user: user.clone(),
+            namespace: namespace.to_owned(),
+            secret: secret.to_owned(),
+            ends: AtomicBool::new(false),
+            created: AtomicUsize::new(0),
+            failed: Mutex::default(),
+            refused: Mutex::default(),
+        });
+        let flow = RUNTIME.spawn(flow(Arc::clone(&pods)));
+        Self { pods, flow }
+    }
+
+    pub(super) fn created(&self) -> usize {
+        self.pods.created.load(Ordering::Relaxed)
+    }
+
+    /// Waits until so many more are made.
+    pub(super) fn goes_on(&self, more: usize) {
+        let want = self.created() + more;
+        wait_until(&format!("{more} more Pods"), || {
+            self.is_unharmed();
+            self.created() >= want
+        });
+    }
+
+    /// There is no need to wait for the end to fail.
+    fn is_unharmed(&self) {
+        let failed = self.pods.failed.lock().unwrap();
+        assert!(failed.len() < 10, "failed by us: {failed:#?}");
+    }
+
+    /// Ends it, once there were enough, and writes what became of it into the table: none may have failed by us.
+    pub(super) fn end(self, plane: &Plane, fault: &str, happened: &str) {
+        wait_until("enough Pods", || self.created() >= PODS);
+        self.pods.ends.store(true, Ordering::Relaxed);
+        let begun = RUNTIME
+            .block_on(async { timeout(PATIENCE, self.flow).await })
+            .expect("each creation comes to its end")
+            .unwrap();
+        let Pods {
+            namespace,
+            secret,
+            failed,
+            refused,
+            ..
+        } = &*self.pods;
+        let mut failed = failed.lock().unwrap().clone();
+        let made = pods(plane, namespace);
+        for pod in made.iter().filter(|pod| !carries(pod, secret)) {
+            failed.push(format!("made without its secret: {pod}"));
+        }
+        let refused = refused.lock().unwrap();
+        let row = format!(
+            "{fault:<52} | {:>7} | {:>12} | {:>17} | {happened}\n",
+            made.len(),
+            failed.len(),
+            refused.values().sum::<usize>(),
+        );
+        let mut table = OpenOptions::new();
+        let mut table = table.create(true).append(true).open(TABLE).unwrap();
+        table.write_all(row.as_bytes()).unwrap();
+        println!("{row}refused by others: {refused:#?}");
+        assert_eq!(failed, [""; 0], "failed by us");
+        assert_eq!(made.len(), begun, "every Pod is made");
+    }
+}
+
+/// Makes Pods until it is to end; how many.
+async fn flow(pods: Arc<Pods>) -> usize {
+    let mut ticks = interval(EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let room = Arc::new(Semaphore::new(AT_ONCE));
+    let mut begun = 0;
+    while !pods.ends.load(Ordering::Relaxed) {
+        ticks.tick().await;
+        let place = Arc::clone(&room).acquire_owned().await.unwrap();
+        let pods = Arc::clone(&pods);
+        let name = format!("pod-{begun}");
+        begun += 1;
+        tokio::spawn(async move {
+            pods.make(&name).await;
+            drop(place);
+        });
+    }
+    let all = u32::try_from(AT_ONCE).unwrap();
+    drop(room.acquire_many(all).await);
+    begun
+}
+
+impl Pods {
+    async fn make(&self, name: &str) {
+        let all = format!("/api/v1/namespaces/{}/pods", self.namespace);
+        let one = format!("{all}/{name}");
+        let pod = pod(name, &json!({}));
+        loop {
+            let answer = self.request("POST", &all, Some(&pod)).await;
+            let answer = match answer {
+                // An answer got lost on its way.
+                Ok(answer) if answer.body["reason"] == "AlreadyExists" => {
+                    self.request("GET", &one, None).await
+                }
+                answer => answer,
+            };
+            match answer {
+                Ok(answer) if answer.status < 300 => {
+                    if !carries(&answer.body, &self.secret) {
+                        let found = format!("made without its secret: {}", answer.body);
+                        self.failed.lock().unwrap().push(found);
+                    }
+                    self.created.fetch_add(1, Ordering::Relaxed);
+                    return;
+                }
+                Ok(answer) if names_us(&answer) => {
+                    let text = answer.body["message"].to_string();
+                    // It is tried again, so that the count of what was made stays whole.
+                    self.failed.lock().unwrap().push(text);
+                }
+                Ok(answer) => self.refused(&answer.body["message"].to_string()),
+                Err(error) => self.refused(&error.to_string()),
+            }
+            sleep(AGAIN).await;
+        }
+    }
+
+    async fn request(
+        &self,
+        method: &str,
+        path: &str,
+        object: Option<&Value>,
+    ) -> Result<Answer, kube::Error> {
+        try_request(&self.user.client, method, path, "application/json", object).await
+    }
+
+    fn refused(&self, text: &str) {
+        // Names and numbers would make each its own.
+        let text = text.chars().filter(|c| !c.is_ascii_digit()).collect();
+        *self.refused.lock().unwrap().entry(text).or_default() += 1;
+    }
+}
+
+fn carries(pod: &Value, secret: &str) -> bool {
+    secrets(pod).contains(&secret)
+}
+
+/// Whether a refusal blames a webhook: ours is the only one.
+fn names_us(answer: &Answer) -> bool {
+    let message = answer.body["message"].as_str().unwrap_or_default();
+    message.contains("webhook") || message.contains("pullpass")
+}

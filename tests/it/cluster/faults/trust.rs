@@ -1,0 +1,70 @@
+//! Fresh connections to a webhook as an API server would make them: trusting what the caBundle in force says.
+//!
+//! An API server keeps its connections, so that most Pods of a stream see no handshake. Whoever connects during a
+//! rotation must be served too.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::Value;
+
+use crate::plane::User;
+use crate::webhook::client::{Client, config};
+use std::net::SocketAddr;
+
+/// Where the caBundle is.
+pub(super) const CONFIGURATION: &str =
+    "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/00-pullpass";
+
+/// Connects again and again, until it is asked how that went.
+pub(super) struct Visits {
+    ends: Arc<AtomicBool>,
+    visitor: JoinHandle<(usize, Vec<String>)>,
+}
+
+impl Visits {
+    pub(super) fn start(user: &User, address: SocketAddr) -> Self {
+        let ends = Arc::new(AtomicBool::new(false));
+        let visitor = {
+            let (ends, user) = (Arc::clone(&ends), user.clone());
+            std::thread::spawn(move || {
+                let (mut count, mut failed) = (0, Vec::new());
+                while !ends.load(Ordering::Relaxed) {
+                    let bundle = bundle(&user.get(CONFIGURATION).done());
+                    let connected = Client::connect(address, &config(&certificates(&bundle), None));
+                    if let Err(error) = connected {
+                        failed.push(format!("{error}, trusting {bundle}"));
+                    }
+                    count += 1;
+                    std::thread::sleep(Duration::from_millis(20));
+                }
+                (count, failed)
+            })
+        };
+        Self { ends, visitor }
+    }
+
+    /// How many there were; none may have failed.
+    pub(super) fn end(self) -> usize {
+        self.ends.store(true, Ordering::Relaxed);
+        let (count, failed) = self.visitor.join().unwrap();
+        assert_eq!(failed, [""; 0], "of {count} handshakes");
+        count
+    }
+}
+
+/// The caBundle of a configuration.
+pub(super) fn bundle(configuration: &Value) -> String {
+    let text = configuration["webhooks"][0]["clientConfig"]["caBundle"].as_str();
+    String::from_utf8(STANDARD.decode(text.unwrap_or_default()).unwrap()).unwrap()
+}
+
+/// The certificates in PEM, each for itself.
+pub(super) fn certificates(bundle: &str) -> Vec<&str> {
+    let blocks = bundle.split_inclusive("-----END CERTIFICATE-----\n");
+    blocks.filter(|block| block.contains("BEGIN")).collect()
+}
