@@ -117,3 +117,27 @@ fn an_account_made_after_the_policy_is_found_also_by_the_very_next_pod() {
         answer.body["spec"]["serviceAccountName"] == "default"
     });
 }
+
+#[test]
+fn an_account_made_right_before_its_pod_is_found_each_time() {
+    let plane = Plane::shared();
+    let installation = Installation::on(plane);
+    let rule = |n| {
+        format!(
+            "    - {{name: r-{n}, match: {{images: [r-{n}.example.com]}}, inject: {{serviceAccountName: a-{n}}}}}\n"
+        )
+    };
+    let rules: String = (0..100).map(rule).collect();
+    installation.put("company", &policy("company", &rules));
+    let _webhook = installation.serve(&[]);
+    let namespace = installation.namespace("hurried");
+    let pods = format!("/api/v1/namespaces/{namespace}/pods");
+    for n in 0..100 {
+        make(plane, &namespace, &format!("a-{n}"));
+        let image = format!("r-{n}.example.com/c");
+        let spec = json!({"containers": [{"name": "c", "image": image}]});
+        let made = plane.admin().post(&pods, &pod(&format!("p-{n}"), &spec));
+        let account = &made.done()["spec"]["serviceAccountName"];
+        assert_eq!(*account, format!("a-{n}"));
+    }
+}
