@@ -295,7 +295,8 @@ impl Controller {
     }
 
     fn get(&self, path: &str) -> Response {
-        get(self.admin, path).unwrap()
+        // A machine with other work may be late to accept.
+        wait_for("an answer", || get(self.admin, path).ok())
     }
 
     fn leads(&self) -> bool {
