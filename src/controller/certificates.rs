@@ -270,6 +270,8 @@ impl Certificates {
         let mut failures = 0_u32;
         let mut leadership = self.writer.clone();
         while !*stop.borrow() {
+            // Asked first: what changes during the round is news behind it.
+            let led = self.writer.leads();
             let pause = match self.round().await {
                 Round::Again => {
                     failures = 0;
@@ -289,7 +291,6 @@ impl Certificates {
             let asleep = sleep(pause);
             tokio::pin!(asleep);
             let patient = failures > 0;
-            let led = self.writer.leads();
             loop {
                 // Each arm can be dropped: a watch keeps what it has not given.
                 tokio::select! {

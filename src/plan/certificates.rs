@@ -316,11 +316,11 @@ pub enum Action {
         /// Since when.
         complete_since: Option<SystemTime>,
     },
-    /// Set the caBundle of these entries.
+    /// Set the caBundle of these entries, which are all that were seen there.
     ApplyBundle {
         /// Where.
         configuration: ConfigurationId,
-        /// Names of entries that were seen there.
+        /// Their names.
         entries: Vec<String>,
         /// What to set.
         bundle: String,
@@ -568,13 +568,13 @@ impl Plan {
             self.step(Action::Mark { complete_since }, Reason::Incomplete);
         }
         for configuration in &seen.configurations {
-            let differ = configuration.entries.iter();
-            let differ = differ.filter(|entry| entry.bundle != bundle.as_bytes());
-            let entries: Vec<_> = differ.map(|entry| entry.name.clone()).collect();
-            if !entries.is_empty() {
+            let mut entries = configuration.entries.iter();
+            if entries.any(|entry| entry.bundle != bundle.as_bytes()) {
+                // All of them: an apply takes away what it leaves out.
+                let entries = configuration.entries.iter();
                 let action = Action::ApplyBundle {
                     configuration: configuration.id.clone(),
-                    entries,
+                    entries: entries.map(|entry| entry.name.clone()).collect(),
                     bundle: bundle.clone(),
                 };
                 self.step(action, Reason::Bundle);

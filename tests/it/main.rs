@@ -11,6 +11,8 @@ mod command;
 #[cfg(test)]
 mod completion;
 #[cfg(test)]
+mod controller;
+#[cfg(test)]
 mod diagnostics;
 #[cfg(test)]
 mod examples;

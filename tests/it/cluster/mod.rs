@@ -4,7 +4,7 @@
 mod accounts;
 mod audit;
 mod faults;
-mod install;
+pub(crate) mod install;
 mod others;
 mod pods;
 mod policies;
@@ -13,19 +13,20 @@ mod scope;
 mod tenants;
 mod yardstick;
 
+pub(crate) use install::put;
 use serde_json::{Value, json};
 
 use crate::plane::Plane;
 
 /// A policy with these rules, as YAML items.
-fn policy(name: &str, rules: &str) -> String {
+pub(crate) fn policy(name: &str, rules: &str) -> String {
     format!(
         "apiVersion: pullpass.dev/v1\nkind: RegistryPolicy\nmetadata: {{name: {name}}}\nspec:\n  rules:\n{rules}"
     )
 }
 
 /// The rule that a test has when it only matters that there is one.
-const HUB: &str =
+pub(crate) const HUB: &str =
     "    - {name: hub, match: {images: [docker.io]}, inject: {imagePullSecrets: [hub-creds]}}\n";
 
 fn pod(name: &str, spec: &Value) -> Value {

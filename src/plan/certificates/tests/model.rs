@@ -160,9 +160,10 @@ impl Cluster {
                     .chain(&ca.previous)
                     .cloned()
                     .collect();
-                for entry in entries {
-                    let entry = &mut self.bundles[entry.parse::<usize>().unwrap()];
-                    entry.set(now, all.clone());
+                // An apply takes away what it leaves out.
+                for (n, bundle) in self.bundles.iter_mut().enumerate() {
+                    let named = entries.contains(&n.to_string());
+                    bundle.set(now, if named { all.clone() } else { Vec::new() });
                 }
             }
             Action::MakeServing { validity } => {

@@ -1,0 +1,90 @@
+//! Starts that cannot go well, and what readiness, Events and the exit status say.
+
+use super::*;
+use crate::cluster::put;
+
+#[test]
+fn a_kubeconfig_of_no_use_ends_it_and_an_absent_api_server_does_not() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("config");
+    let flags = [
+        "--kubeconfig",
+        path.to_str().unwrap(),
+        "--namespace",
+        "pullpass-system",
+    ];
+    for (text, why) in [("a: [", "no YAML"), ("{}", "no context")] {
+        std::fs::write(&path, text).unwrap();
+        let output = Controller::command(&flags).output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{why}");
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(
+            said.contains("cannot use the kubeconfig") && said.contains(flags[1]),
+            "{why}: {said}"
+        );
+    }
+    std::fs::write(
+        &path,
+        "{current-context: a, clusters: [{name: c, cluster: {server: 'https://127.0.0.1:1'}}], \
+         users: [], contexts: [{name: a, context: {cluster: c}}]}",
+    )
+    .unwrap();
+    let controller = Controller::start(&flags);
+    wait_until("readiness says it", || {
+        let said = controller.get("/readyz").body;
+        [
+            "the Lease `pullpass-controller` cannot be read",
+            "the Secret `pullpass-ca` cannot be read",
+            "reachable from here",
+        ]
+        .iter()
+        .all(|part| said.contains(part))
+    });
+    assert_eq!(controller.get("/livez").status, 200);
+    let (status, log) = controller.stop();
+    assert_eq!(status, 0, "{log}");
+}
+
+#[test]
+fn a_missing_right_is_named_with_how_to_grant_it() {
+    let site = Site::on(Plane::shared());
+    let own = &site.installation.own;
+    // An account that may do nothing.
+    let nobody = site.installation.plane.account(own, "default");
+    let kubeconfig = nobody.kubeconfig.to_str().unwrap();
+    let controller = Controller::start(&["--namespace", own, "--kubeconfig", kubeconfig]);
+    wait_until("readiness says it", || {
+        let said = controller.get("/readyz").body;
+        [
+            "the Lease `pullpass-controller` may not be read",
+            "the Secret `pullpass-ca` may not be read",
+            "pullpass render rbac",
+        ]
+        .iter()
+        .all(|part| said.contains(part))
+    });
+}
+
+#[test]
+fn policies_are_told_when_they_break_and_when_they_are_mended() {
+    let site = Site::on(Plane::shared());
+    let own = site.installation.own.clone();
+    let controller = site.control(&[]);
+    wait_until("it leads", || controller.leads());
+    put(site.installation.plane, &own, "company", "a: [");
+    let (reason, note) = wait_for("an Event", || site.events(&own, "company").pop());
+    assert_eq!(reason, "PolicyRejected", "{note}");
+    let good = crate::cluster::policy("company", crate::cluster::HUB);
+    put(site.installation.plane, &own, "company", &good);
+    wait_until("it is told", || {
+        site.events(&own, "company")
+            .iter()
+            .any(|(reason, _)| reason == "PolicyLoaded")
+    });
+    assert!(
+        controller
+            .get("/metrics")
+            .body
+            .contains("pullpass_policy_rules 1")
+    );
+}
