@@ -29,7 +29,7 @@ RULES = 1_000
 # Memory is at rest when the allocator has given back what starting took.
 REST = 12  # seconds
 # Where criterion leaves what it saw of benches/fold.rs.
-FOLD = ROOT / "target" / "criterion" / "one namespace of 5_000" / "new" / "estimates.json"
+FOLD = ROOT / "target" / "criterion" / "one namespace of 5,000" / "new" / "estimates.json"
 
 
 def arguments():

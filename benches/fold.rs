@@ -54,10 +54,8 @@ fn accounts() -> Accounts {
 fn one_namespace(c: &mut Criterion) {
     let mut namespaces = fold::namespaces();
     namespaces.take(Event::Init);
-    for number in 0..NAMESPACES {
-        for object in read(&line(number, "build")) {
-            namespaces.take(Event::InitApply(object));
-        }
+    for object in (0..NAMESPACES).filter_map(|number| read(&line(number, "build"))) {
+        namespaces.take(Event::InitApply(object));
     }
     namespaces.take(Event::InitDone);
     assert_eq!(namespaces.live().len(), NAMESPACES);

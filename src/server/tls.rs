@@ -10,7 +10,7 @@ mod load;
 use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, LazyLock};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use arc_swap::{ArcSwapOption, Guard};
 use rustls::AlertDescription;
@@ -156,13 +156,8 @@ impl Tls {
                 mend,
             );
         }
-        let days = loaded
-            .not_after
-            .duration_since(now)
-            .unwrap_or_default()
-            .as_secs()
-            / 86_400;
-        State::ready(format!("valid for {days} more days"))
+        let left = loaded.not_after.duration_since(now).unwrap_or_default();
+        State::ready(format!("valid for {}", rounded(left)))
     }
 
     fn why_none(&self) -> String {
@@ -214,4 +209,35 @@ pub(super) fn wants_client_certificate(error: &io::Error) -> bool {
             AlertDescription::CertificateRequired | AlertDescription::HandshakeFailure
         ))
     )
+}
+
+/// `89 days`, `3 hours`, `40 seconds`: whole units, and at least two of them where there are.
+fn rounded(time: Duration) -> String {
+    let seconds = time.as_secs();
+    let (unit, name) = [(86_400, "days"), (3_600, "hours"), (60, "minutes")]
+        .into_iter()
+        .find(|(unit, _)| seconds >= 2 * unit)
+        .unwrap_or((1, "seconds"));
+    format!("{} {name}", seconds / unit)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_left_is_told_in_whole_units() {
+        for (seconds, want) in [
+            (0, "0 seconds"),
+            (119, "119 seconds"),
+            (120, "2 minutes"),
+            (7_199, "119 minutes"),
+            (7_200, "2 hours"),
+            (172_799, "47 hours"),
+            (172_800, "2 days"),
+            (90 * 86_400 - 1, "89 days"),
+        ] {
+            assert_eq!(rounded(Duration::from_secs(seconds)), want);
+        }
+    }
 }
