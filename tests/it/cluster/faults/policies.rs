@@ -3,15 +3,22 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
+use serde_json::json;
+
 use super::super::policy;
-use super::{company, flowing, follows, installed, serving};
+use super::{company, flowing, follows, installed, serving_as};
 use crate::plane::Plane;
 
 #[test]
 fn a_storm_of_policy_edits_fails_no_pod() {
     let plane = Plane::own();
     let installation = installed(&plane);
-    let webhook = serving(&installation);
+    // What is broken gets into the cluster when nobody checks it.
+    let webhook = serving_as(&installation, |entry| {
+        if entry["name"] == "policies.pullpass.dev" {
+            entry["namespaceSelector"] = json!({"matchLabels": {"checked": "true"}});
+        }
+    });
     let stream = flowing(&installation);
     let (mut edits, mut digests) = (0, BTreeSet::new());
     while stream.created() < super::PODS || edits < 200 {

@@ -112,7 +112,7 @@ impl Stream {
         let mut table = OpenOptions::new();
         let mut table = table.create(true).append(true).open(TABLE).unwrap();
         table.write_all(row.as_bytes()).unwrap();
-        println!("{row}refused by others: {refused:#?}");
+        println!("{row}{refused:#?}");
         assert_eq!(failed, [""; 0], "failed by us");
         assert_eq!(made.len(), begun, "every Pod is made");
     }
@@ -168,7 +168,9 @@ impl Pods {
                     // It is tried again, so that the count of what was made stays whole.
                     self.failed.lock().unwrap().push(text);
                 }
-                Ok(answer) => self.refused(&answer.body["message"].to_string()),
+                Ok(answer) => {
+                    self.refused(&format!("{} {}", answer.status, answer.body["message"]));
+                }
                 Err(error) => self.refused(&error.to_string()),
             }
             sleep(AGAIN).await;
@@ -185,9 +187,12 @@ impl Pods {
     }
 
     fn refused(&self, text: &str) {
-        // Names and numbers would make each its own.
-        let text = text.chars().filter(|c| !c.is_ascii_digit()).collect();
-        *self.refused.lock().unwrap().entry(text).or_default() += 1;
+        *self
+            .refused
+            .lock()
+            .unwrap()
+            .entry(text.to_owned())
+            .or_default() += 1;
     }
 }
 

@@ -3,6 +3,7 @@
 //! An API server keeps its connections, so that most Pods of a stream see no handshake. Whoever connects during a
 //! rotation must be served too.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -14,7 +15,6 @@ use serde_json::Value;
 
 use crate::plane::User;
 use crate::webhook::client::{Client, config};
-use std::net::SocketAddr;
 
 /// Where the caBundle is.
 pub(super) const CONFIGURATION: &str =
