@@ -181,6 +181,11 @@ impl CallError {
         }
     }
 
+    fn words(&self) -> String {
+        let said = self.status().map(|status| status.message.clone());
+        said.unwrap_or_else(|| chain(self))
+    }
+
     /// Somebody else was faster.
     fn is_conflict(&self) -> bool {
         self.status().is_some_and(|status| status.code == 409)
@@ -399,7 +404,7 @@ impl Lease {
         match self.call(self.terms.call / 2, self.patch(&body)).await {
             Ok(_) => tracing::info!("gave the Lease back"),
             // It runs out by itself.
-            Err(error) => tracing::warn!(error = chain(&error), "cannot give the Lease back"),
+            Err(error) => tracing::warn!(error = error.words(), "cannot give the Lease back"),
         }
     }
 

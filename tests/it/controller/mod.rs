@@ -295,7 +295,8 @@ impl Controller {
     }
 
     pub(crate) fn get(&self, path: &str) -> Response {
-        get(self.admin, path).unwrap()
+        // A machine with other work may be late to accept.
+        wait_for("an answer", || get(self.admin, path).ok())
     }
 
     pub(crate) fn leads(&self) -> bool {
