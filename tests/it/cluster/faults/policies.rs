@@ -26,7 +26,7 @@ fn a_storm_of_policy_edits_fails_no_pod() {
             // A few of them broken, so that what was in force stays.
             0 => installation.put("company", &format!("{}  mood: good\n", company())),
             1 => installation.put("company", "{["),
-            2 => installation.put("company", ""),
+            2 => installation.put("company", &policy("company", "    []\n")),
             3 => installation.put("large", &large(edits)),
             // The name of a policy that is in force, and later in the order.
             4 => installation.put("thief", &company().replace("hub-creds", "stolen")),
