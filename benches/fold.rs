@@ -7,10 +7,9 @@ use std::hint::black_box;
 use std::sync::Arc;
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use k8s_openapi::api::core::v1::Namespace;
-use kube::core::{PartialObjectMeta, WatchEvent};
+use kube::core::WatchEvent;
 use kube::runtime::watcher::Event;
-use pullpass::cluster::fold;
+use pullpass::cluster::fold::{self, Namespace};
 use pullpass::cluster::published::Published;
 use pullpass::load::{LoadOptions, load};
 use pullpass::snapshot::{Account, Accounts, Coverage, ScopeOptions, Snapshot};
@@ -29,7 +28,7 @@ fn line(number: usize, team: &str) -> String {
     )
 }
 
-fn read(line: &str) -> Option<PartialObjectMeta<Namespace>> {
+fn read(line: &str) -> Option<Namespace> {
     match serde_json::from_str(line) {
         Ok(WatchEvent::Modified(object)) => Some(object),
         _ => None,

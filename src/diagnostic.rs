@@ -290,6 +290,8 @@ codes! {
     TooLarge = "116" Error,
     /// The document says an `apiVersion` that this version does not know.
     UnknownVersion = "117" Error,
+    /// A credential that is one of pullpass's own Secrets.
+    ReservedName = "118" Error,
     /// An injected secret of which no credential says where it comes from.
     UnknownSource = "130" Warning,
     /// A pattern that matches no image.

@@ -4,6 +4,11 @@
 
 use std::fmt;
 
+/// The Secret with the serving certificate, when no other is named.
+pub const TLS_SECRET: &str = "pullpass-webhook-tls";
+/// The Secret with the authority's key: the controller's alone.
+pub const CA_SECRET: &str = "pullpass-ca";
+
 /// Why a text is not a name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NameError {

@@ -17,7 +17,8 @@ pub fn explain(
         // A quota and a namespace that is going away are told as 403 as well.
         Some(status) if status.code == 403 && is_missing_right(status) => (
             format!("{what} may not be {done}: {}", status.message),
-            "grant the right: `pullpass render rbac --policy PATH | kubectl apply --server-side -f -`",
+            "grant the right: `pullpass render rbac --policy PATH | kubectl apply --server-side -f -`, \
+             with `--tenant-policies`, `--tls-secret` and `--namespace` as they are given here",
         ),
         Some(status) if status.code == 401 => (
             format!("{what} cannot be {done}: the API server does not know these credentials"),

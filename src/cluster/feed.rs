@@ -7,15 +7,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
-use k8s_openapi::api::core::v1::Namespace;
-use kube::core::PartialObjectMeta;
 use kube::runtime::watcher::Config;
 use kube::{Api, Client};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
 use super::fold;
-use super::objects::ServiceAccount;
+use super::objects::{Namespace, ServiceAccount};
 use super::policies::{InForce, PolicyFeed};
 use super::published::Published;
 use super::watch::{self as watching, Watched};
@@ -106,7 +104,7 @@ impl Feed {
             namespaces: mut namespaces_watched,
             accounts: mut accounts_watched,
         } = self;
-        let namespaces: Api<PartialObjectMeta<Namespace>> = Api::all(client.clone());
+        let namespaces: Api<Namespace> = Api::all(client.clone());
         let accounts: Api<ServiceAccount> = Api::all(client);
         let mut policies = pin!(policies.run());
         let mut namespaces =

@@ -4,10 +4,10 @@
 
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::Namespace;
-use kube::core::PartialObjectMeta;
+use kube::Resource as _;
 use kube::runtime::watcher::Event;
 
+pub use super::objects::Namespace;
 use super::objects::{ServiceAccount, labels};
 use crate::snapshot::{AccountLookup, Accounts, Coverage, Namespaces};
 
@@ -69,10 +69,10 @@ pub(super) fn accounts() -> Fold<Accounts> {
 
 impl Fold<Namespaces> {
     /// Takes one event. Whether what is in force has changed.
-    pub fn take(&mut self, event: Event<PartialObjectMeta<Namespace>>) -> bool {
-        let read = |object: &PartialObjectMeta<Namespace>| {
-            let name = object.metadata.name.clone().unwrap_or_default();
-            (name, labels(&object.metadata))
+    pub fn take(&mut self, event: Event<Namespace>) -> bool {
+        let read = |object: &Namespace| {
+            let name = object.meta().name.clone().unwrap_or_default();
+            (name, labels(object.meta()))
         };
         match event {
             Event::Init => self.listing = Some(Namespaces::new(Coverage::Whole)),
@@ -103,7 +103,7 @@ impl Fold<Accounts> {
     /// Takes one event. Whether what is in force has changed.
     pub(super) fn take(&mut self, event: Event<ServiceAccount>) -> bool {
         let read = |object: &ServiceAccount| {
-            let metadata = kube::Resource::meta(object);
+            let metadata = object.meta();
             let namespace = metadata.namespace.clone().unwrap_or_default();
             (namespace, metadata.name.clone().unwrap_or_default())
         };
@@ -137,7 +137,7 @@ mod tests {
     use crate::policy::decide::label;
     use serde_json::json;
 
-    fn namespace(name: &str, team: &str) -> PartialObjectMeta<Namespace> {
+    fn namespace(name: &str, team: &str) -> Namespace {
         let labels = json!({"team": team, "kubernetes.io/metadata.name": name});
         serde_json::from_value(json!({"metadata": {"name": name, "labels": labels}})).unwrap()
     }

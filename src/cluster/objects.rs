@@ -3,8 +3,10 @@
 //! What we do not read is not kept, and what cannot be read is told, not guessed: a watch never stops
 //! at an object.
 
+use std::collections::BTreeMap;
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
 use crate::objects::{ENFORCE_ANNOTATION, is_true};
@@ -12,10 +14,18 @@ use crate::policy::config_maps::{ConfigMapName, Content};
 use crate::policy::decide::Label;
 use crate::snapshot::Account;
 
+/// A Namespace.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Namespace {
+    #[serde(deserialize_with = "metadata")]
+    metadata: ObjectMeta,
+}
+
 /// A ServiceAccount.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct ServiceAccount {
+    #[serde(deserialize_with = "metadata")]
     metadata: ObjectMeta,
     #[serde(default)]
     image_pull_secrets: Value,
@@ -28,17 +38,64 @@ pub(super) struct ServiceAccount {
 /// A ConfigMap.
 #[derive(Clone, Debug, Deserialize)]
 pub(super) struct ConfigMap {
+    #[serde(deserialize_with = "metadata")]
     metadata: ObjectMeta,
     #[serde(default)]
     data: Value,
 }
 
+/// The metadata that we read, whatever its fields hold: one label that is no string must not keep a whole
+/// list from being read. The managed fields, often the larger part of an object, are passed over.
+pub(super) fn metadata<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ObjectMeta, D::Error> {
+    #[derive(Default, Deserialize)]
+    #[serde(rename_all = "camelCase", default)]
+    struct Read {
+        name: Value,
+        namespace: Value,
+        resource_version: Value,
+        labels: Value,
+        annotations: Value,
+    }
+    let read = Read::deserialize(deserializer)?;
+    Ok(ObjectMeta {
+        name: string(read.name),
+        namespace: string(read.namespace),
+        resource_version: string(read.resource_version),
+        labels: strings(read.labels),
+        annotations: strings(read.annotations),
+        ..ObjectMeta::default()
+    })
+}
+
+fn string(value: Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text),
+        _ => None,
+    }
+}
+
+/// Those entries of a map that are strings.
+fn strings(value: Value) -> Option<BTreeMap<String, String>> {
+    let Value::Object(map) = value else {
+        return None;
+    };
+    let entries = map.into_iter();
+    Some(
+        entries
+            .filter_map(|(key, value)| Some((key, string(value)?)))
+            .collect(),
+    )
+}
+
 /// What a client asks for to get these.
 macro_rules! resource {
     ($view:ident, $kind:literal, $plural:literal) => {
+        resource!($view, $kind, $plural, kube::core::NamespaceResourceScope);
+    };
+    ($view:ident, $kind:literal, $plural:literal, $scope:ty) => {
         impl kube::Resource for $view {
             type DynamicType = ();
-            type Scope = kube::core::NamespaceResourceScope;
+            type Scope = $scope;
 
             fn kind((): &()) -> std::borrow::Cow<'_, str> {
                 $kind.into()
@@ -71,6 +128,12 @@ macro_rules! resource {
 
 pub(super) use resource;
 
+resource!(
+    Namespace,
+    "Namespace",
+    "namespaces",
+    kube::core::ClusterResourceScope
+);
 resource!(ServiceAccount, "ServiceAccount", "serviceaccounts");
 resource!(ConfigMap, "ConfigMap", "configmaps");
 
@@ -173,6 +236,41 @@ mod tests {
             json!({"metadata": {"name": "x", "annotations": {ENFORCE_ANNOTATION: "T"}}});
         let account: ServiceAccount = serde_json::from_value(enforcing).unwrap();
         assert!(account.account().enforcing);
+    }
+
+    #[test]
+    fn metadata_is_read_whatever_its_fields_hold() {
+        let labels = |all: &[(&str, &str)]| {
+            let owned = all.iter().map(|(k, v)| (k.to_string(), v.to_string()));
+            owned.collect::<BTreeMap<_, _>>()
+        };
+        for (fields, want, why) in [
+            (
+                json!({"labels": {"a": "b"}}),
+                Some(labels(&[("a", "b")])),
+                "as it should be",
+            ),
+            (
+                json!({"labels": {"a": 3, "b": "c"}}),
+                Some(labels(&[("b", "c")])),
+                "a label that is no string",
+            ),
+            (json!({"labels": 3}), None, "no map"),
+            (
+                json!({"managedFields": 3, "creationTimestamp": "?", "ownerReferences": "me"}),
+                None,
+                "what we do not read",
+            ),
+        ] {
+            let mut metadata = fields;
+            metadata["name"] = json!("web");
+            metadata["resourceVersion"] = json!("7");
+            let read: Namespace = serde_json::from_value(json!({"metadata": metadata})).unwrap();
+            assert_eq!(read.metadata.labels, want, "{why}");
+            assert_eq!(read.metadata.name.as_deref(), Some("web"), "{why}");
+            let version = read.metadata.resource_version.as_deref();
+            assert_eq!(version, Some("7"), "a watch goes on from it: {why}");
+        }
     }
 
     #[test]

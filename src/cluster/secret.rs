@@ -16,7 +16,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use tokio::sync::watch;
 
-use super::objects::resource;
+use super::objects::{metadata, resource};
 use super::watch::{self as watching, Watched};
 use crate::metrics::{Metrics, Resource};
 use crate::server::PemPair;
@@ -25,6 +25,7 @@ use crate::server::health::Check;
 /// A Secret of which two keys are read.
 #[derive(Clone, Deserialize)]
 struct Secret {
+    #[serde(deserialize_with = "metadata")]
     metadata: ObjectMeta,
     #[serde(default)]
     data: Value,
@@ -96,8 +97,15 @@ impl SecretFeed {
         let mut listed = None;
         while let Some(event) = events.next().await {
             match event {
-                Ok(Event::Init) => listed = None,
-                Ok(Event::InitApply(secret)) => listed = Some(secret.pair()),
+                // Nothing is known before the list is whole.
+                Ok(Event::Init) => {
+                    listed = None;
+                    continue;
+                }
+                Ok(Event::InitApply(secret)) => {
+                    listed = Some(secret.pair());
+                    continue;
+                }
                 Ok(Event::InitDone) => send(&pairs, listed.take()),
                 Ok(Event::Apply(secret)) => send(&pairs, Some(secret.pair())),
                 Ok(Event::Delete(_)) => send(&pairs, None),

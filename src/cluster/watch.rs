@@ -10,7 +10,7 @@ use std::time::Duration;
 use backon::ExponentialBuilder;
 use futures_util::Stream;
 use kube::runtime::WatchStreamExt as _;
-use kube::runtime::utils::ResetTimerBackoff;
+use kube::runtime::utils::{Backoff, ResetTimerBackoff};
 use kube::runtime::watcher::{self, Error, Event, ExponentialBackoff};
 use kube::{Api, Resource};
 use serde::de::DeserializeOwned;
@@ -112,11 +112,45 @@ where
     kube::runtime::watcher(api, config).backoff(backoff())
 }
 
-fn backoff() -> ResetTimerBackoff<ExponentialBackoff> {
+fn backoff() -> OnlyQuiet {
     let builder = ExponentialBuilder::default()
         .with_min_delay(SHORTEST)
         .with_max_delay(LONGEST)
         .without_max_times()
         .with_jitter();
-    ResetTimerBackoff::new(builder.into(), QUIET)
+    OnlyQuiet(ResetTimerBackoff::new(builder.into(), QUIET))
+}
+
+/// Waits that begin anew by quiet alone. A stream takes each event for a success, also the one that says
+/// that a list begins: with that the second wait behind a refused list would be as short as the first.
+struct OnlyQuiet(ResetTimerBackoff<ExponentialBackoff>);
+
+impl Iterator for OnlyQuiet {
+    type Item = Duration;
+
+    fn next(&mut self) -> Option<Duration> {
+        self.0.next()
+    }
+}
+
+impl Backoff for OnlyQuiet {
+    fn reset(&mut self) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_wait_is_longer_whatever_comes_between_up_to_the_longest() {
+        let mut waits = backoff();
+        let mut least = SHORTEST;
+        for n in 0..10 {
+            waits.reset();
+            let wait = waits.next().unwrap();
+            // The jitter adds up to as much again.
+            assert!((least..=2 * least).contains(&wait), "{n}: {wait:?}");
+            least = LONGEST.min(2 * least);
+        }
+    }
 }

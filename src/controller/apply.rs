@@ -20,6 +20,7 @@ use tokio::time::timeout;
 
 use super::facts;
 use super::lease::Leadership;
+use crate::cluster::explain::chain;
 
 /// As whom everything is applied. Another process of this name would overwrite us unasked: there
 /// is one name for all replicas, and the Lease between them.
@@ -55,6 +56,13 @@ impl WriteError {
             Self::Kube(kube::Error::Api(status)) => Some(status),
             _ => None,
         }
+    }
+
+    /// In one line: what the API server says, or why it could not be asked.
+    #[must_use]
+    pub fn words(&self) -> String {
+        let said = self.status().map(|status| status.message.clone());
+        said.unwrap_or_else(|| chain(self))
     }
 
     /// What was read is not what is there any more: look again.

@@ -15,7 +15,6 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 use super::apply::Writer;
-use crate::cluster::explain::chain;
 use crate::cluster::policies::InForce;
 use crate::metrics::{Metrics, Reconcile};
 use crate::policy::config_maps::{ConfigMapName, Report, Verdict};
@@ -200,12 +199,8 @@ impl Events {
             let namespace = event.metadata.namespace.as_deref().unwrap_or_default();
             if let Err(error) = self.writer.event(namespace, &event).await {
                 self.metrics.reconcile_failed(Reconcile::Events);
-                let error = chain(&error);
-                tracing::warn!(
-                    reason = notice.happening.reason(),
-                    error,
-                    "cannot tell an Event"
-                );
+                let reason = notice.happening.reason();
+                tracing::warn!(reason, error = error.words(), "cannot tell an Event");
             }
         }
     }
@@ -266,7 +261,7 @@ fn event(notice: &Notice, instance: &str, now: Timestamp) -> Event {
     let namespace = regarding.namespace.as_deref().unwrap_or(CLUSTER_SCOPED);
     Event {
         metadata: ObjectMeta {
-            // With a dot, as others have it, the API server takes a name and no prefix.
+            // A name may end with no dot, and this is checked as if it were one.
             generate_name: Some(format!("{}-", regarding.name)),
             namespace: Some(namespace.to_owned()),
             ..ObjectMeta::default()

@@ -8,14 +8,12 @@ pub mod webhook_configuration;
 
 use serde_json::{Value, json};
 
+pub use crate::names::{CA_SECRET, TLS_SECRET};
+
 /// The name of the webhook's ServiceAccount and roles.
 pub const WEBHOOK: &str = "pullpass-webhook";
 /// The name of the controller's ServiceAccount and roles, and of its Lease.
 pub const CONTROLLER: &str = "pullpass-controller";
-/// The Secret with the serving certificate, when no other is named.
-pub const TLS_SECRET: &str = "pullpass-webhook-tls";
-/// The Secret with the authority's key: the controller's alone.
-pub const CA_SECRET: &str = "pullpass-ca";
 /// The mutating configuration, when no other is named. API servers call in the order of names: this is
 /// before the webhooks that inject cloud identities.
 pub const MUTATING_CONFIGURATION: &str = "00-pullpass";

@@ -15,7 +15,9 @@ use super::pattern::{Noise, Pattern, without_noise};
 use super::selector::{Requirement, Selector, Test, is_label_key, is_label_value};
 use crate::diagnostic::{Code, Place, Span};
 use crate::hosts::{azure, docker_hub, ecr, ghcr, google, quay};
-use crate::names::{AccountName, ConfigMapName, PolicyName, RuleName, SecretName};
+use crate::names::{
+    AccountName, CA_SECRET, ConfigMapName, PolicyName, RuleName, SecretName, TLS_SECRET,
+};
 use crate::yaml::{Node, Value};
 
 type Found<'a, 's> = &'a mut Findings<'s>;
@@ -628,6 +630,7 @@ fn credential(node: &Node<'_>, found: Found<'_, '_>) -> Option<Credential> {
     let mut fields = Fields::of(node, "a credential", found)?;
     let named = fields.required("name", found);
     let named = named.and_then(|n| name(n, "a credential's `name`", SecretName::parse, found));
+    let named = named.and_then(|name| not_ours(name, "a credential's `name`", found));
     let from = fields
         .required("from", found)
         .and_then(|node| credential_source(node, found));
@@ -667,6 +670,23 @@ fn credential(node: &Node<'_>, found: Found<'_, '_>) -> Option<Credential> {
         keep: keep.unwrap_or_default(),
         registries: registries.unwrap_or_default(),
     })
+}
+
+/// Whoever may edit policies must not have the keys of pullpass's certificates copied, nor replaced.
+fn not_ours(
+    name: Spanned<SecretName>,
+    what: &str,
+    found: Found<'_, '_>,
+) -> Option<Spanned<SecretName>> {
+    if ![CA_SECRET, TLS_SECRET].contains(&name.as_str()) {
+        return Some(name);
+    }
+    let message = format!(
+        "{what} is `{}`, a Secret of pullpass's own certificates",
+        name.value
+    );
+    let help = "give the pull secret another name";
+    found.add_with_help(Code::ReservedName, name.span, message, help)
 }
 
 /// An exact registry host: what a dockerconfigjson may have as a key.
@@ -713,6 +733,7 @@ fn credential_source(node: &Node<'_>, found: Found<'_, '_>) -> Option<Credential
         "secretRef" => {
             let node = fields.required("name", found);
             let named = node.and_then(|n| name(n, "`secretRef.name`", SecretName::parse, found));
+            let named = named.and_then(|name| not_ours(name, "`secretRef.name`", found));
             named.map(|name| CredentialSource::SecretRef { name: name.value })
         }
         "ecr" => {

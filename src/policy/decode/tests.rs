@@ -613,6 +613,16 @@ fn credentials_are_held_to_their_types() {
             "a Secret has a name",
         ),
         (
+            "{name: a, from: {secretRef: {name: pullpass-ca}}}",
+            &["PP118"],
+            "and is none of our own: nobody gets the CA's key copied",
+        ),
+        (
+            "{name: pullpass-webhook-tls, from: {existing: {}}}",
+            &["PP118"],
+            "nor has a credential the name of one",
+        ),
+        (
             "{name: a, from: {ecr: {accountIds: ['123456789012']}}}",
             &["PP104"],
             "and a region",

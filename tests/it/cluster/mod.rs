@@ -3,6 +3,7 @@
 
 mod accounts;
 mod audit;
+mod fake;
 mod faults;
 pub(crate) mod install;
 mod others;
@@ -10,7 +11,9 @@ mod pods;
 mod policies;
 mod rights;
 mod scope;
+mod start;
 mod tenants;
+mod watches;
 mod yardstick;
 
 pub(crate) use install::put;

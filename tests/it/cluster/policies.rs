@@ -70,7 +70,16 @@ fn config_maps_that_no_policy_can_be_read_from_harm_no_other() {
         let one = |n| format!("---\n{}", policy(&format!("p-{n}"), QUAY));
         range.map(one).collect::<String>()
     };
-    let large = format!("{}    # {}\n", policy("large", QUAY), "x".repeat(1_000_000));
+    let rule = |n| {
+        QUAY.replace("name: quay", &format!("name: r-{n}"))
+            .replace("quay.io", &format!("quay.io/organization-{n}"))
+    };
+    let large = policy("large", &(0..9_500).map(rule).collect::<String>());
+    assert!(
+        (1_000_000..1 << 20).contains(&large.len()),
+        "{}",
+        large.len()
+    );
     for (name, change) in [
         ("no-key", json!({"data": {"notes.txt": "hello"}})),
         ("no-data", json!({"data": null})),

@@ -244,7 +244,7 @@ fn made(at: SystemTime, lifetime: Duration) -> (Keyed, Keyed) {
 }
 
 /// A running controller; killed when a test forgets it.
-struct Controller {
+pub(crate) struct Controller {
     child: Child,
     admin: SocketAddr,
     log: Arc<Mutex<String>>,
@@ -269,7 +269,7 @@ impl Controller {
         command
     }
 
-    fn start(flags: &[&str]) -> Self {
+    pub(crate) fn start(flags: &[&str]) -> Self {
         let mut child = Self::command(flags).spawn().unwrap();
         let log = Arc::new(Mutex::new(String::new()));
         let lines = BufReader::new(child.stderr.take().unwrap());
@@ -290,19 +290,20 @@ impl Controller {
         Self { child, admin, log }
     }
 
-    fn log(&self) -> String {
+    pub(crate) fn log(&self) -> String {
         self.log.lock().unwrap().clone()
     }
 
-    fn get(&self, path: &str) -> Response {
-        get(self.admin, path).unwrap()
+    pub(crate) fn get(&self, path: &str) -> Response {
+        // A machine with other work may be late to accept.
+        wait_for("an answer", || get(self.admin, path).ok())
     }
 
-    fn leads(&self) -> bool {
+    pub(crate) fn leads(&self) -> bool {
         self.get("/metrics").body.contains("pullpass_leader{} 1")
     }
 
-    fn until_ready(&self) {
+    pub(crate) fn until_ready(&self) {
         let ready = || {
             let answer = self.get("/readyz?verbose");
             (answer.status == 200, answer.body)
@@ -318,13 +319,13 @@ impl Controller {
         assert!(waited.is_ok(), "{last}\n{}", self.log());
     }
 
-    fn kill(mut self) {
+    pub(crate) fn kill(mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
 
     /// SIGTERM; its exit status and log.
-    fn stop(mut self) -> (i32, String) {
+    pub(crate) fn stop(mut self) -> (i32, String) {
         let pid = self.child.id().to_string();
         let sent = Command::new("sh")
             .args(["-c", "kill -s TERM \"$0\"", &pid])

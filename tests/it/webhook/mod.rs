@@ -63,7 +63,7 @@ fn policy(rules: &[(&str, &str)]) -> String {
 }
 
 /// A review of a Pod with these images.
-fn review(namespace: &str, images: &[&str]) -> Value {
+pub(crate) fn review(namespace: &str, images: &[&str]) -> Value {
     let containers: Vec<Value> = images
         .iter()
         .enumerate()
@@ -99,7 +99,7 @@ fn patch(answer: &Value) -> Value {
 }
 
 /// The pull secrets that an answer adds to a Pod that has none.
-fn secrets(answer: &Value) -> Vec<String> {
+pub(crate) fn secrets(answer: &Value) -> Vec<String> {
     let patch = patch(answer);
     let operations = patch.as_array().unwrap().iter();
     let list = operations.filter(|op| op["path"] == "/spec/imagePullSecrets");
