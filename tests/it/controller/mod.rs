@@ -244,7 +244,7 @@ fn made(at: SystemTime, lifetime: Duration) -> (Keyed, Keyed) {
 }
 
 /// A running controller; killed when a test forgets it.
-struct Controller {
+pub(crate) struct Controller {
     child: Child,
     admin: SocketAddr,
     log: Arc<Mutex<String>>,
@@ -269,7 +269,7 @@ impl Controller {
         command
     }
 
-    fn start(flags: &[&str]) -> Self {
+    pub(crate) fn start(flags: &[&str]) -> Self {
         let mut child = Self::command(flags).spawn().unwrap();
         let log = Arc::new(Mutex::new(String::new()));
         let lines = BufReader::new(child.stderr.take().unwrap());
@@ -303,7 +303,7 @@ impl Controller {
         self.get("/metrics").body.contains("pullpass_leader{} 1")
     }
 
-    fn until_ready(&self) {
+    pub(crate) fn until_ready(&self) {
         let ready = || {
             let answer = self.get("/readyz?verbose");
             (answer.status == 200, answer.body)
