@@ -3,41 +3,38 @@
 //! It runs in every replica, so that a new leader knows all there is to know; only the leader gets
 //! anything written. It decides nothing: what to do is the plan's, how to write the writer's.
 
-use std::collections::BTreeMap;
-use std::fmt::Debug;
-use std::pin::Pin;
+mod report;
+
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use futures_util::{Stream, StreamExt as _};
-use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
-use kube::runtime::watcher::{Config, Error, Event};
-use kube::{Api, Client, Resource};
-use serde::de::DeserializeOwned;
+use kube::runtime::watcher::Event;
+use kube::{Api, Client};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
-use super::apply::{Content, Expected, OURS, WriteError, Writer};
+use self::report::about;
+use super::apply::{Content, WriteError, Writer};
 use super::configurations::{
     Configured, MutatingWebhookConfiguration, ValidatingWebhookConfiguration,
 };
-use super::events::{Happening, Notice, Regarding, Teller};
-use super::facts::{self, CERTIFICATE, COMPLETE_SINCE, KEY, PREVIOUS, VOUCHER};
-use super::lease::random;
-use crate::cluster::explain::explain;
-use crate::cluster::watch::{Watched, watch};
+use super::events::{Happening, Notice, Teller};
+use super::facts::{self, CERTIFICATE, KEY};
+use super::lease::jittered;
+use super::secrets::{content_of_ca, content_of_serving, data, expected, held};
+use super::watching::{Known, Watching};
 use crate::install::{CA_SECRET, EPHEMERAL_CONFIGURATION, POLICIES_CONFIGURATION};
-use crate::metrics::{self, CertificateKind, Metrics, Reconcile};
+use crate::metrics::{self, Metrics, Reconcile};
 use crate::plan::certificates::{
     self as plan, Action, Authority, Ca, Configuration, ConfigurationId, ConfigurationKind,
-    Fingerprint, Held, Plan, Seen, Serving, Step, Subject, Wanted,
+    Fingerprint, Held, Seen, Step, Subject, Wanted,
 };
 use crate::server::certificate::{self, CertificateError, Keyed};
 use crate::server::health::{Check, State, Switch};
 
 /// A clock may be set: the plan is looked at again at least this often.
-const LOOK: Duration = Duration::from_secs(60);
+const LOOK: Duration = Duration::from_mins(1);
 /// After a failure; each later one waits twice as long, up to [`LONGEST`].
 const AGAIN: Duration = Duration::from_millis(500);
 const LONGEST: Duration = Duration::from_secs(30);
@@ -73,107 +70,6 @@ enum StepError {
     Unusable,
     #[error("what the plan was made of is gone")]
     Gone,
-}
-
-/// One object that is watched by its name.
-struct Slot<K> {
-    listing: Option<K>,
-    /// None: not listed yet.
-    object: Option<Option<K>>,
-}
-
-impl<K: Resource> Slot<K> {
-    fn new() -> Self {
-        Self {
-            listing: None,
-            object: None,
-        }
-    }
-
-    fn take(&mut self, event: Event<K>) {
-        match event {
-            Event::Init => self.listing = None,
-            Event::InitApply(object) => self.listing = Some(object),
-            Event::InitDone => self.object = Some(self.listing.take()),
-            Event::Apply(object) => {
-                if !self.is_older(&object) {
-                    self.object = Some(Some(object));
-                }
-            }
-            Event::Delete(object) => {
-                if !self.is_older(&object) {
-                    self.object = Some(None);
-                }
-            }
-        }
-    }
-
-    /// The answer to our own write may have come before what the watch still has to tell.
-    fn is_older(&self, object: &K) -> bool {
-        let version = |object: &K| object.meta().resource_version.as_ref()?.parse::<u64>().ok();
-        let held = self.object.as_ref().and_then(Option::as_ref);
-        match (held.and_then(version), version(object)) {
-            (Some(held), Some(other)) => other < held,
-            _ => false,
-        }
-    }
-
-    fn get(&self) -> Option<&K> {
-        self.object.as_ref()?.as_ref()
-    }
-}
-
-type Changes<K> = Pin<Box<dyn Stream<Item = Result<Event<K>, Error>> + Send>>;
-
-/// A watched object and its watch.
-struct Watching<K> {
-    slot: Slot<K>,
-    changes: Changes<K>,
-    told: Watched,
-}
-
-impl<K> Watching<K>
-where
-    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + 'static,
-{
-    /// By its name: no other object of the kind may be read, so none is asked for.
-    fn new(
-        api: Api<K>,
-        check: &'static str,
-        name: &str,
-        resource: metrics::Resource,
-        metrics: &Arc<Metrics>,
-    ) -> (Self, Check) {
-        let config = Config::default().fields(&format!("metadata.name={name}"));
-        let what = format!("the {} `{name}`", K::kind(&()));
-        let (told, check) = Watched::new(check, what, resource, Arc::clone(metrics));
-        let watching = Self {
-            slot: Slot::new(),
-            changes: Box::pin(watch(api, config)),
-            told,
-        };
-        (watching, check)
-    }
-
-    /// Takes the next change. Cancel-safe: a stream keeps what it has not given.
-    async fn next(&mut self) {
-        match self.changes.next().await {
-            Some(Ok(event)) => {
-                self.slot.take(event);
-                if let Some(object) = &self.slot.object {
-                    let said = if object.is_some() {
-                        "read"
-                    } else {
-                        "not there yet"
-                    };
-                    self.told.synced(usize::from(object.is_some()), said);
-                }
-            }
-            Some(Err(error)) => self.told.failed(&error),
-            // A watch has no end.
-            None => std::future::pending().await,
-        }
-    }
 }
 
 /// The configurations whose caBundles are kept.
@@ -328,18 +224,18 @@ impl Certificates {
 
     async fn changed(&mut self) {
         // Each arm can be dropped: a watch keeps what it has not given.
-        match &mut self.configurations {
-            Some(all) => tokio::select! {
+        let Some(all) = &mut self.configurations else {
+            return tokio::select! {
                 () = self.ca.next() => {}
                 () = self.serving.next() => {}
-                () = all.mutating.next() => {}
-                () = all.policies.next() => {}
-                () = all.ephemeral.next() => {}
-            },
-            None => tokio::select! {
-                () = self.ca.next() => {}
-                () = self.serving.next() => {}
-            },
+            };
+        };
+        tokio::select! {
+            () = self.ca.next() => {}
+            () = self.serving.next() => {}
+            () = all.mutating.next() => {}
+            () = all.policies.next() => {}
+            () = all.ephemeral.next() => {}
         }
     }
 
@@ -380,12 +276,14 @@ impl Certificates {
     /// All that a plan is made of, once everything is listed.
     fn look(&mut self) -> Option<Seen> {
         let configurations = self.configurations()?;
-        let ca_secret = self.ca.slot.object.as_ref()?.as_ref();
-        let ca = held(ca_secret, |secret| {
+        let (ca, serving) = (&self.ca.slot.object, &self.serving.slot.object);
+        if matches!(ca, Known::Unlisted) || matches!(serving, Known::Unlisted) {
+            return None;
+        }
+        let ca = held(ca, |secret| {
             let annotations = secret.metadata.annotations.clone().unwrap_or_default();
             facts::ca(data(secret), &annotations)
         });
-        let serving_secret = self.serving.slot.object.as_ref()?.as_ref();
         let mut known: Vec<&Authority> = Vec::new();
         if let Held::Whole(ca) = &ca {
             known.push(&ca.authority);
@@ -395,7 +293,7 @@ impl Certificates {
         known.extend(entries.flat_map(|entry| &entry.authorities));
         let known = facts::each_once(known.into_iter());
         let since = &mut self.since;
-        let serving = held(serving_secret, |secret| {
+        let serving = held(serving, |secret| {
             facts::serving(data(secret), &known, |fingerprint| {
                 let (_, at) = *match since {
                     Some(same) if same.0 == fingerprint => same,
@@ -416,16 +314,29 @@ impl Certificates {
         let Some(all) = &self.configurations else {
             return Some(Vec::new());
         };
-        let mutating = seen(&all.mutating.slot, ConfigurationKind::Mutating, &all.name);
-        let validating = |watching: &Watching<_>, name| {
-            seen(&watching.slot, ConfigurationKind::Validating, name)
-        };
+        let (mutating, policies) = (&all.mutating.slot.object, &all.policies.slot.object);
         let all = [
-            mutating?,
-            validating(&all.policies, POLICIES_CONFIGURATION)?,
-            validating(&all.ephemeral, EPHEMERAL_CONFIGURATION)?,
+            seen(mutating, ConfigurationKind::Mutating, &all.name),
+            seen(
+                policies,
+                ConfigurationKind::Validating,
+                POLICIES_CONFIGURATION,
+            ),
+            seen(
+                &all.ephemeral.slot.object,
+                ConfigurationKind::Validating,
+                EPHEMERAL_CONFIGURATION,
+            ),
         ];
-        Some(all.into_iter().flatten().collect())
+        let mut found = Vec::new();
+        for known in all {
+            match known {
+                Known::Unlisted => return None,
+                Known::Absent => {}
+                Known::Present(configuration) => found.push(configuration),
+            }
+        }
+        Some(found)
     }
 
     async fn carry_out(&mut self, seen: &Seen, step: &Step) -> Result<(), StepError> {
@@ -458,9 +369,9 @@ impl Certificates {
                 let ca = whole(&seen.ca)?;
                 let names = &self.options.wanted.names;
                 let made = certificate::serving(&self.ca_pair()?, names, *validity)?;
-                let content = content_of_serving(&made, ca)?;
+                let content = content_of_serving(&made, ca).ok_or(StepError::Unusable)?;
                 let name = self.options.tls_secret.clone();
-                let expected = expected(self.serving.slot.get())?;
+                let expected = expected(self.serving.slot.get()).ok_or(StepError::Gone)?;
                 let secret = self.writer.secret(&name, &expected, &content).await?;
                 self.serving.slot.take(Event::Apply(secret));
                 tracing::info!(%reason, "made a serving certificate");
@@ -500,7 +411,7 @@ impl Certificates {
     async fn write_ca(&mut self, content: Content) -> Result<(), StepError> {
         // A CA that could not be read again would be made again, for ever.
         facts::ca(&content.data, &content.annotations).map_err(|_| StepError::Unusable)?;
-        let expected = expected(self.ca.slot.get())?;
+        let expected = expected(self.ca.slot.get()).ok_or(StepError::Gone)?;
         let secret = self.writer.secret(CA_SECRET, &expected, &content).await?;
         self.ca.slot.take(Event::Apply(secret));
         Ok(())
@@ -526,183 +437,24 @@ impl Certificates {
         validating.slot.take(Event::Apply(object));
         Ok(())
     }
-
-    fn regarding(&self, subject: Subject) -> Regarding {
-        Regarding {
-            api_version: "v1",
-            kind: "Secret",
-            namespace: Some(self.options.namespace.clone()),
-            name: match subject {
-                Subject::Ca => CA_SECRET.to_owned(),
-                Subject::Serving => self.options.tls_secret.clone(),
-            },
-        }
-    }
-
-    fn rotated(&self, subject: Subject, note: &str) {
-        self.teller.tell(Notice {
-            regarding: self.regarding(subject),
-            happening: Happening::CertificateRotated,
-            note: note.to_owned(),
-        });
-    }
-
-    /// A step could not be carried out: counted, logged, told, and readiness says it.
-    fn failed(&self, step: &Step, error: &StepError) {
-        self.metrics.reconcile_failed(Reconcile::Certificates);
-        let (regarding, what) = match &step.action {
-            Action::ApplyBundle { configuration, .. } => {
-                let what = format!("the caBundle of the {configuration}");
-                (about(configuration), what)
-            }
-            Action::MakeServing { .. } => {
-                let regarding = self.regarding(Subject::Serving);
-                let what = format!("the Secret `{}`", regarding.name);
-                (regarding, what)
-            }
-            _ => (
-                self.regarding(Subject::Ca),
-                format!("the Secret `{CA_SECRET}`"),
-            ),
-        };
-        let status = match error {
-            StepError::Write(error) => error.status(),
-            _ => None,
-        };
-        let (why, mend) = explain(&what, "written", status, error);
-        let reason = &step.reason;
-        tracing::error!(%reason, why, mend, "cannot keep the certificates");
-        self.teller.tell(Notice {
-            regarding,
-            happening: Happening::CertificateRotationFailed,
-            note: format!("{why}; {mend} ({reason})"),
-        });
-        self.switch.set(State::waiting(why, mend));
-    }
-
-    /// A Secret of others stands where ours should be.
-    fn foreign(&self, subjects: &[Subject]) {
-        for subject in subjects {
-            let regarding = self.regarding(*subject);
-            let (why, mend) = explain_foreign(&regarding.name);
-            tracing::error!(why, mend, "cannot keep the certificates");
-            self.metrics.reconcile_failed(Reconcile::Certificates);
-            self.teller.tell(Notice {
-                regarding,
-                happening: Happening::CertificateRotationFailed,
-                note: format!("{why}; {mend}"),
-            });
-            self.switch.set(State::waiting(why, mend));
-        }
-    }
-
-    /// Readiness and metrics.
-    fn show(&self, seen: &Seen, plan: &Plan, now: SystemTime) {
-        if let Held::Whole(ca) = &seen.ca {
-            let at = ca.authority.validity.not_after;
-            self.metrics.certificate_expires(CertificateKind::Ca, at);
-        }
-        if let Held::Whole(serving) = &seen.serving {
-            let at = serving.validity.not_after;
-            self.metrics
-                .certificate_expires(CertificateKind::Serving, at);
-        }
-        if !plan.foreign.is_empty() {
-            return;
-        }
-        if let Some(step) = plan.steps.first() {
-            // A moment before it is done, or while another replica leads.
-            let reason = step.reason.to_string();
-            let mend = "nothing: the replica that leads is about to mend it";
-            let state = if is_good(seen, now) {
-                State::ready(format!("in use; to be changed: {reason}"))
-            } else {
-                State::waiting(reason, mend)
-            };
-            self.switch.set(state);
-        } else if let (Held::Whole(ca), Held::Whole(_)) = (&seen.ca, &seen.serving) {
-            self.switch.set(State::ready(if ca.previous.is_empty() {
-                "in order"
-            } else {
-                "in use; the CA is being replaced"
-            }));
-        } else {
-            let why = "the serving certificate is lost and waits for its CA to be known";
-            let mend = "nothing: it is made within a minute";
-            self.switch.set(State::waiting(why, mend));
-        }
-    }
 }
 
-/// Whether what is there could be served with.
-fn is_good(seen: &Seen, now: SystemTime) -> bool {
-    match &seen.serving {
-        Held::Whole(serving) => {
-            let validity = serving.validity;
-            now >= validity.not_before && now <= validity.not_after && !serving.signed_by.is_empty()
-        }
-        _ => false,
-    }
-}
-
-fn explain_foreign(name: &str) -> (String, &'static str) {
-    let (label, value) = OURS;
-    (
-        format!("the Secret `{name}` is not pullpass's: it has no label `{label}: {value}`"),
-        "delete or rename it, or give `--tls-secret` another name; it is never overwritten",
-    )
-}
-
-fn held<T>(
-    secret: Option<&Secret>,
-    read: impl FnOnce(&Secret) -> Result<T, plan::Flaw>,
-) -> Held<T> {
-    let Some(secret) = secret else {
-        return Held::Absent;
-    };
-    let labels = secret.metadata.labels.as_ref();
-    let (label, value) = OURS;
-    if labels
-        .and_then(|labels| labels.get(label))
-        .map(String::as_str)
-        != Some(value)
-    {
-        return Held::Foreign;
-    }
-    match read(secret) {
-        Ok(held) => Held::Whole(held),
-        Err(flaw) => Held::Unusable(flaw),
-    }
-}
-
-fn seen<K: Resource + Configured>(
-    slot: &Slot<K>,
+fn seen<K: Configured>(
+    object: &Known<K>,
     kind: ConfigurationKind,
     name: &str,
-) -> Option<Option<Configuration>> {
-    let object = slot.object.as_ref()?.as_ref();
-    Some(object.map(|object| Configuration {
-        id: ConfigurationId {
-            kind,
-            name: name.to_owned(),
-        },
-        entries: object.entries(),
-    }))
-}
-
-fn about(id: &ConfigurationId) -> Regarding {
-    Regarding {
-        api_version: "admissionregistration.k8s.io/v1",
-        kind: id.kind.as_str(),
-        namespace: None,
-        name: id.name.clone(),
+) -> Known<Configuration> {
+    match object {
+        Known::Unlisted => Known::Unlisted,
+        Known::Absent => Known::Absent,
+        Known::Present(object) => Known::Present(Configuration {
+            id: ConfigurationId {
+                kind,
+                name: name.to_owned(),
+            },
+            entries: object.entries(),
+        }),
     }
-}
-
-/// A Secret's data; there may be none.
-fn data(secret: &Secret) -> &BTreeMap<String, ByteString> {
-    static NOTHING: BTreeMap<String, ByteString> = BTreeMap::new();
-    secret.data.as_ref().unwrap_or(&NOTHING)
 }
 
 fn whole(ca: &Held<Ca>) -> Result<&Ca, StepError> {
@@ -712,163 +464,15 @@ fn whole(ca: &Held<Ca>) -> Result<&Ca, StepError> {
     }
 }
 
-fn expected(secret: Option<&Secret>) -> Result<Expected, StepError> {
-    let Some(secret) = secret else {
-        return Ok(Expected::Absent);
-    };
-    let metadata = &secret.metadata;
-    match (&metadata.uid, &metadata.resource_version) {
-        (Some(uid), Some(version)) => Ok(Expected::Version {
-            uid: uid.clone(),
-            version: version.clone(),
-        }),
-        _ => Err(StepError::Gone),
-    }
-}
-
-fn content_of_ca(
-    pair: &Keyed,
-    previous: &[Authority],
-    complete_since: Option<SystemTime>,
-) -> Content {
-    let mut data = BTreeMap::from([
-        (CERTIFICATE.to_owned(), bytes(&pair.certificate)),
-        (KEY.to_owned(), bytes(&pair.key)),
-    ]);
-    if !previous.is_empty() {
-        let previous: String = previous.iter().map(|a| a.pem.as_str()).collect();
-        data.insert(PREVIOUS.to_owned(), bytes(&previous));
-    }
-    let since = complete_since.and_then(facts::annotation);
-    let annotations = since.map(|since| (COMPLETE_SINCE.to_owned(), since));
-    Content {
-        data,
-        annotations: annotations.into_iter().collect(),
-    }
-}
-
-fn content_of_serving(pair: &Keyed, ca: &Ca) -> Result<Content, StepError> {
-    let data = BTreeMap::from([
-        (CERTIFICATE.to_owned(), bytes(&pair.certificate)),
-        (KEY.to_owned(), bytes(&pair.key)),
-        (VOUCHER.to_owned(), bytes(&ca.bundle())),
-    ]);
-    // One that the CA does not vouch for would be made again, for ever.
-    let made = facts::serving(&data, &[&ca.authority], |_| SystemTime::now());
-    match made {
-        Ok(Serving { signed_by, .. }) if !signed_by.is_empty() => Ok(Content {
-            data,
-            annotations: BTreeMap::new(),
-        }),
-        _ => Err(StepError::Unusable),
-    }
-}
-
-fn bytes(text: &str) -> ByteString {
-    ByteString(text.as_bytes().to_vec())
-}
-
 /// Twice as long after each failure, and up to a fifth less, so that nobody calls in step.
 fn backoff(failures: u32) -> Duration {
     let doubled = AGAIN * 2_u32.saturating_pow(failures.saturating_sub(1).min(10));
-    let time = doubled.min(LONGEST);
-    let less = u32::try_from(random() % 200).unwrap_or(0);
-    time - time * less / 1000
+    jittered(doubled.min(LONGEST))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
-
-    fn secret(version: &str) -> Secret {
-        let secret = json!({"metadata": {"name": "s", "resourceVersion": version}});
-        serde_json::from_value(secret).unwrap()
-    }
-
-    #[test]
-    fn a_slot_holds_what_is_newest() {
-        let version = |slot: &Slot<Secret>| {
-            let object = slot.object.as_ref();
-            object.map(|object| {
-                object
-                    .as_ref()
-                    .and_then(|s| s.metadata.resource_version.clone())
-            })
-        };
-        let mut slot = Slot::new();
-        let is = |text: &str| Some(Some(text.to_owned()));
-        for (event, want, why) in [
-            (Event::Init, None, "nothing is known yet"),
-            (Event::InitApply(secret("3")), None, "the list is not whole"),
-            (Event::InitDone, is("3"), "listed"),
-            (
-                Event::Apply(secret("9")),
-                is("9"),
-                "the answer to our own write",
-            ),
-            (
-                Event::Apply(secret("5")),
-                is("9"),
-                "what the watch still had to tell",
-            ),
-            (
-                Event::Delete(secret("4")),
-                is("9"),
-                "the deletion before our write",
-            ),
-            (Event::Delete(secret("12")), Some(None), "deleted"),
-            (Event::Apply(secret("13")), is("13"), "made anew"),
-            (
-                Event::Init,
-                is("13"),
-                "what is held stays while it is listed again",
-            ),
-            (Event::InitDone, Some(None), "it is gone"),
-        ] {
-            slot.take(event);
-            assert_eq!(version(&slot), want, "{why}");
-        }
-    }
-
-    #[test]
-    fn a_secret_is_ours_by_its_label_alone() {
-        for (labels, want, why) in [
-            (json!({OURS.0: OURS.1}), Held::Whole(()), "ours"),
-            (json!({OURS.0: "helm"}), Held::Foreign, "another manager's"),
-            (json!({}), Held::Foreign, "no label"),
-        ] {
-            let secret = json!({"metadata": {"name": "s", "labels": labels}});
-            let secret: Secret = serde_json::from_value(secret).unwrap();
-            assert_eq!(held(Some(&secret), |_| Ok(())), want, "{why}");
-        }
-        assert_eq!(held(None, |_| Ok(())), Held::Absent);
-    }
-
-    #[test]
-    fn what_is_written_is_what_is_read() {
-        let now = SystemTime::now();
-        let validity = plan::Validity::starting(now, Duration::from_hours(1));
-        let pair = certificate::authority(validity).unwrap();
-        let old = certificate::authority(validity).unwrap();
-        let old = facts::authorities(old.certificate.as_bytes());
-        let content = content_of_ca(&pair, &old, Some(now));
-        let ca = facts::ca(&content.data, &content.annotations).unwrap();
-        assert_eq!((&ca.previous, ca.complete_since), (&old, Some(now)));
-
-        let names = ["a.example".to_owned()];
-        let made = certificate::serving(&pair, &names, validity).unwrap();
-        let content = content_of_serving(&made, &ca).unwrap();
-        let voucher = facts::authorities(&content.data[VOUCHER].0);
-        assert_eq!(voucher.len(), 2, "both vouch while the CA is replaced");
-
-        let other = certificate::authority(validity).unwrap();
-        let stray = certificate::serving(&other, &names, validity).unwrap();
-        assert!(
-            content_of_serving(&stray, &ca).is_err(),
-            "not signed by the CA"
-        );
-    }
 
     #[test]
     fn failures_wait_longer_and_never_for_ever() {

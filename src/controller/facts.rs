@@ -219,7 +219,7 @@ mod tests {
     use crate::server::certificate::{self, Keyed};
 
     fn now() -> SystemTime {
-        UNIX_EPOCH + Duration::from_secs(1_800_000_000)
+        UNIX_EPOCH + Duration::from_hours(500_000)
     }
 
     fn hour() -> Validity {

@@ -4,6 +4,8 @@
 //! refused. Whether a holder is gone is judged by how long nothing has changed by our own clock,
 //! never by the times in the Lease. It decides who may write and writes nothing but the Lease.
 
+mod observed;
+
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,6 +19,7 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 
+use self::observed::{Observed, Read};
 use super::apply::FIELD_MANAGER;
 use crate::cluster::explain::{chain, explain};
 use crate::metrics::{Metrics, Reconcile};
@@ -67,7 +70,7 @@ impl Leadership {
     pub async fn changed(&mut self) {
         if self.0.changed().await.is_err() {
             // Nobody looks after the Lease any more: it stays as it is.
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }
     }
 
@@ -76,78 +79,6 @@ impl Leadership {
     pub(super) fn lasting(time: Duration) -> (watch::Sender<Option<Instant>>, Self) {
         let (sender, receiver) = watch::channel(Some(Instant::now() + time));
         (sender, Self(receiver))
-    }
-}
-
-/// A Lease as it was read.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Read {
-    /// Nothing: there is no Lease.
-    version: Option<String>,
-    holder: Option<String>,
-    duration: Option<Duration>,
-    transitions: i32,
-}
-
-impl Read {
-    fn of(object: Option<&Object>) -> Self {
-        let Some(object) = object else {
-            return Self::default();
-        };
-        let spec = object.spec.as_ref();
-        let seconds = spec.and_then(|spec| spec.lease_duration_seconds);
-        Self {
-            version: object.metadata.resource_version.clone(),
-            holder: spec
-                .and_then(|spec| spec.holder_identity.clone())
-                .filter(|holder| !holder.is_empty()),
-            duration: seconds
-                .and_then(|seconds| u64::try_from(seconds).ok())
-                .map(Duration::from_secs),
-            transitions: spec.and_then(|spec| spec.lease_transitions).unwrap_or(0),
-        }
-    }
-}
-
-/// What somebody who does not hold the Lease knows of it.
-#[derive(Clone, Debug)]
-struct Observed {
-    read: Read,
-    /// When it was first seen like this.
-    since: Instant,
-    /// Whether somebody held it before it was seen like this.
-    was_held: bool,
-}
-
-impl Observed {
-    fn take(last: Option<Self>, read: Read, now: Instant) -> Self {
-        match last {
-            Some(last) if last.read == read => last,
-            last => Self {
-                was_held: last.is_some_and(|last| last.was_held || last.read.holder.is_some()),
-                read,
-                since: now,
-            },
-        }
-    }
-
-    /// How long to wait before it may be taken.
-    fn patience(&self, identity: &str, terms: &Terms, now: Instant) -> Duration {
-        let read = &self.read;
-        let free = match (&read.version, &read.holder) {
-            // Deleted under its holder, who may not know it yet.
-            (None, _) => !self.was_held,
-            // Given back; or ours, by a call whose answer was lost.
-            (Some(_), None) => true,
-            (Some(_), Some(holder)) => holder == identity,
-        };
-        if free {
-            return Duration::ZERO;
-        }
-        // A holder may have terms of its own; an absurd one does not lock everybody out.
-        let duration = read.duration.unwrap_or(terms.duration).max(terms.duration);
-        let duration = duration.min(terms.duration * 4);
-        (self.since + duration).saturating_duration_since(now)
     }
 }
 
@@ -299,7 +230,7 @@ impl Lease {
             }
             Err(error) if error.is_conflict() => {
                 self.standing = Standing::Candidate(Some(observed));
-                self.jitter(self.terms.retry / 4)
+                jittered(self.terms.retry / 4)
             }
             Err(error) => {
                 self.standing = Standing::Candidate(Some(observed));
@@ -330,7 +261,7 @@ impl Lease {
                             transitions: read.transitions,
                             until,
                         };
-                        self.jitter(self.terms.retry / 4)
+                        jittered(self.terms.retry / 4)
                     }
                     Err(error) => self.hold_on(version, transitions, until, &error),
                 }
@@ -365,7 +296,7 @@ impl Lease {
             transitions,
             until,
         };
-        self.jitter(self.terms.renew)
+        jittered(self.terms.renew)
     }
 
     fn lost(&mut self, why: &str) -> Duration {
@@ -382,7 +313,7 @@ impl Lease {
         let (why, mend) = explain(&what, done, error.status(), error);
         tracing::warn!(why, mend, "no leader can be chosen");
         self.switch.set(State::waiting(why, mend));
-        self.jitter(self.terms.retry)
+        jittered(self.terms.retry)
     }
 
     async fn give_back(&mut self) {
@@ -447,12 +378,12 @@ impl Lease {
             Err(_) => Err(CallError::Timeout(time)),
         }
     }
+}
 
-    /// Up to a fifth less, so that replicas do not call together.
-    fn jitter(&self, time: Duration) -> Duration {
-        let less = u32::try_from(random() % 200).unwrap_or(0);
-        time - time * less / 1000
-    }
+/// Up to a fifth less, so that replicas do not call in step.
+pub(super) fn jittered(time: Duration) -> Duration {
+    let less = u32::try_from(random() % 200).unwrap_or(0);
+    time.saturating_sub(time * less / 1000)
 }
 
 fn body(name: &str, version: &str, spec: &Value) -> Value {
@@ -482,114 +413,13 @@ pub fn identity() -> String {
 }
 
 /// The standard library seeds each hasher at random.
-pub(super) fn random() -> u64 {
+fn random() -> u64 {
     RandomState::new().build_hasher().finish()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn read(version: Option<&str>, holder: Option<&str>) -> Read {
-        Read {
-            version: version.map(ToOwned::to_owned),
-            holder: holder.map(ToOwned::to_owned),
-            duration: Some(Duration::from_secs(15)),
-            transitions: 3,
-        }
-    }
-
-    #[tokio::test]
-    async fn a_lease_is_taken_when_it_is_free_or_nothing_has_changed_for_its_duration() {
-        let terms = Terms::default();
-        let start = Instant::now();
-        // What is read, second by second; when it may be taken after the last of them.
-        for (reads, want, why) in [
-            (vec![(0, read(None, None))], 0, "there is none"),
-            (vec![(0, read(Some("5"), None))], 0, "it was given back"),
-            (
-                vec![(0, read(Some("5"), Some("me")))],
-                0,
-                "it is ours already",
-            ),
-            (
-                vec![(0, read(Some("5"), Some("other")))],
-                15,
-                "another's, seen for the first time",
-            ),
-            (
-                vec![
-                    (0, read(Some("5"), Some("other"))),
-                    (9, read(Some("5"), Some("other"))),
-                ],
-                6,
-                "nothing has changed for nine seconds",
-            ),
-            (
-                vec![
-                    (0, read(Some("5"), Some("other"))),
-                    (9, read(Some("6"), Some("other"))),
-                ],
-                15,
-                "it was renewed",
-            ),
-            (
-                vec![
-                    (0, read(Some("5"), Some("other"))),
-                    (15, read(Some("5"), Some("other"))),
-                ],
-                0,
-                "its holder is gone",
-            ),
-            (
-                vec![(0, read(Some("5"), Some("other"))), (9, read(None, None))],
-                15,
-                "deleted: its holder may still write",
-            ),
-            (
-                vec![
-                    (0, read(Some("5"), Some("other"))),
-                    (9, read(None, None)),
-                    (12, read(None, None)),
-                ],
-                12,
-                "deleted for three seconds",
-            ),
-            (
-                vec![
-                    (0, read(Some("5"), Some("other"))),
-                    (9, read(Some("6"), None)),
-                ],
-                0,
-                "given back while we waited",
-            ),
-        ] {
-            let mut observed = None;
-            let mut now = start;
-            for (second, read) in reads {
-                now = start + Duration::from_secs(second);
-                observed = Some(Observed::take(observed, read, now));
-            }
-            let patience = observed.unwrap().patience("me", &terms, now);
-            assert_eq!(patience, Duration::from_secs(want), "{why}");
-        }
-    }
-
-    #[tokio::test]
-    async fn a_holders_own_duration_counts_within_reason() {
-        let now = Instant::now();
-        for (seconds, want, why) in [
-            (15, 15, "as ours"),
-            (1, 15, "shorter than ours is not believed"),
-            (30, 30, "longer"),
-            (1_000_000, 60, "never for ever"),
-        ] {
-            let mut read = read(Some("5"), Some("other"));
-            read.duration = Some(Duration::from_secs(seconds));
-            let patience = Observed::take(None, read, now).patience("me", &Terms::default(), now);
-            assert_eq!(patience, Duration::from_secs(want), "{why}");
-        }
-    }
 
     #[test]
     fn a_holder_stops_before_others_start() {

@@ -1,7 +1,7 @@
 //! The controller: looks at a cluster, plans, and carries out what is planned, one process at a time.
 //!
 //! `lease` says who writes; `certificates` keeps what webhooks serve with, from the facts that `facts`
-//! reads off Secrets and `configurations`; `events` tells what happened; `apply` is the only
+//! reads off `secrets` and `configurations`, each `watching` one object; `events` tells what happened; `apply` is the only
 //! writer. What to do is decided in [`crate::plan`], never here.
 
 pub mod apply;
@@ -10,6 +10,8 @@ mod configurations;
 pub mod events;
 pub mod facts;
 pub mod lease;
+mod secrets;
+mod watching;
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -290,16 +290,16 @@ impl Controller {
         Self { child, admin, log }
     }
 
-    fn log(&self) -> String {
+    pub(crate) fn log(&self) -> String {
         self.log.lock().unwrap().clone()
     }
 
-    fn get(&self, path: &str) -> Response {
+    pub(crate) fn get(&self, path: &str) -> Response {
         // A machine with other work may be late to accept.
         wait_for("an answer", || get(self.admin, path).ok())
     }
 
-    fn leads(&self) -> bool {
+    pub(crate) fn leads(&self) -> bool {
         self.get("/metrics").body.contains("pullpass_leader{} 1")
     }
 
@@ -319,13 +319,13 @@ impl Controller {
         assert!(waited.is_ok(), "{last}\n{}", self.log());
     }
 
-    fn kill(mut self) {
+    pub(crate) fn kill(mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
 
     /// SIGTERM; its exit status and log.
-    fn stop(mut self) -> (i32, String) {
+    pub(crate) fn stop(mut self) -> (i32, String) {
         let pid = self.child.id().to_string();
         let sent = Command::new("sh")
             .args(["-c", "kill -s TERM \"$0\"", &pid])

@@ -47,14 +47,11 @@ fn remember(
     late: Duration,
 ) -> bool {
     seen.retain(|(_, last)| now < *last + late);
-    match seen.iter_mut().find(|(known, _)| *known == text) {
-        Some((_, last)) => {
-            *last = now;
-            false
-        }
-        None => {
-            seen.push_back((text, now));
-            true
-        }
+    let known = seen.iter_mut().find(|(known, _)| *known == text);
+    if let Some((_, last)) = known {
+        *last = now;
+        return false;
     }
+    seen.push_back((text, now));
+    true
 }

@@ -6,18 +6,26 @@
 mod api_server;
 mod by_hand;
 mod etcd;
+mod leader;
+mod lost;
 mod policies;
+mod rotations;
 mod stream;
 mod trust;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::install::{Installation, Webhook};
 use super::{HUB, policy};
+use crate::controller::Controller;
 use crate::plane::Plane;
 use crate::webhook::server::Place;
 use stream::Stream;
 
+/// Of the serving certificate.
+const SECRET: &str = "pullpass-webhook-tls";
+/// How often the webhook took another one.
+const TAKEN: &str = r#"pullpass_tls_reloads_total{result="success"}"#;
 /// So many Pods at least are made during each fault.
 const PODS: usize = 1000;
 
@@ -41,9 +49,38 @@ fn flowing(installation: &Installation<'_>) -> Stream {
 
 /// A webhook with the certificate in its files.
 fn serving<'i>(installation: &'i Installation<'i>) -> Webhook<'i> {
+    serving_as(installation, |_| {})
+}
+
+/// The same with a change of the configurations.
+fn serving_as<'i>(installation: &'i Installation<'i>, change: impl Fn(&mut Value)) -> Webhook<'i> {
     let webhook = installation.start(Place::with(""), &[]);
     let ca = webhook.server.place.path("ca.crt");
-    webhook.configured(Some(&ca), &[], |_| {})
+    webhook.configured(Some(&ca), &[], change)
+}
+
+/// A controller under its account's own rights, for a webhook that listens here.
+fn control(installation: &Installation<'_>, flags: &[&str]) -> Controller {
+    let own = &installation.own;
+    let account = installation.plane.account(own, "pullpass-controller");
+    let kubeconfig = account.kubeconfig.to_str().unwrap();
+    let always = [
+        "--namespace",
+        own,
+        "--kubeconfig",
+        kubeconfig,
+        "--webhook-configuration",
+        "00-pullpass",
+        "--dns-name",
+        "127.0.0.1,localhost",
+    ];
+    Controller::start(&[&always[..], flags].concat())
+}
+
+/// A webhook with the certificate that a controller makes, trusted as the controller has it.
+fn controlled<'i>(installation: &'i Installation<'i>) -> Webhook<'i> {
+    let webhook = installation.start(Place::with(""), &["--tls-secret", SECRET]);
+    webhook.configured(None, &[], |_| {})
 }
 
 /// Shows that what happens in the cluster still reaches the webhook: a policy edited now is soon in force.

@@ -12,23 +12,28 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 
+use super::super::install::Webhook;
 use crate::plane::User;
 use crate::webhook::client::{Client, config};
-use std::net::SocketAddr;
 
 /// Where the caBundle is.
 pub(super) const CONFIGURATION: &str =
     "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/00-pullpass";
 
 /// Connects again and again, until it is asked how that went.
-pub(super) struct Visits {
+pub(super) struct Visits<'w> {
+    webhook: &'w Webhook<'w>,
+    /// What it had counted before: API servers may have called before there was a caBundle.
+    errors: Vec<String>,
     ends: Arc<AtomicBool>,
     visitor: JoinHandle<(usize, Vec<String>)>,
 }
 
-impl Visits {
-    pub(super) fn start(user: &User, address: SocketAddr) -> Self {
+impl<'w> Visits<'w> {
+    pub(super) fn start(user: &User, webhook: &'w Webhook<'w>) -> Self {
         let ends = Arc::new(AtomicBool::new(false));
+        let errors = errors(webhook);
+        let address = webhook.server.admission;
         let visitor = {
             let (ends, user) = (Arc::clone(&ends), user.clone());
             std::thread::spawn(move || {
@@ -45,16 +50,32 @@ impl Visits {
                 (count, failed)
             })
         };
-        Self { ends, visitor }
+        Self {
+            webhook,
+            errors,
+            ends,
+            visitor,
+        }
     }
 
-    /// How many there were; none may have failed.
+    /// How many there were; none may have failed, nor one of an API server's.
     pub(super) fn end(self) -> usize {
         self.ends.store(true, Ordering::Relaxed);
         let (count, failed) = self.visitor.join().unwrap();
         assert_eq!(failed, [""; 0], "of {count} handshakes");
+        let log = self.webhook.server.log();
+        assert_eq!(errors(self.webhook), self.errors, "{log}");
         count
     }
+}
+
+/// The handshakes that failed, as the webhook counts them.
+fn errors(webhook: &Webhook<'_>) -> Vec<String> {
+    let metrics = webhook.server.get("/metrics").body;
+    let lines = metrics.lines().map(ToOwned::to_owned);
+    lines
+        .filter(|line| line.starts_with("pullpass_tls_handshake_errors_total"))
+        .collect()
 }
 
 /// The caBundle of a configuration.
