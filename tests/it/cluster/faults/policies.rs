@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use serde_json::json;
 
 use super::super::policy;
-use super::{company, flowing, follows, installed, serving_as};
+use super::{company, flowing, follows, in_time, installed, serving_as};
 use crate::plane::Plane;
 
 #[test]
@@ -15,6 +15,7 @@ fn a_storm_of_policy_edits_fails_no_pod() {
     let installation = installed(&plane);
     // What is broken gets into the cluster when nobody checks it.
     let webhook = serving_as(&installation, |entry| {
+        in_time(entry);
         if entry["name"] == "policies.pullpass.dev" {
             entry["namespaceSelector"] = json!({"matchLabels": {"checked": "true"}});
         }
