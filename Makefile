@@ -4,7 +4,7 @@ SHELL := /usr/bin/env bash
 .SHELLFLAGS := -euo pipefail -c
 CARGO ?= cargo
 
-.PHONY: help demo build test lint fmt check bench bench-cluster deny core clean
+.PHONY: help demo build test lint chart fmt check bench bench-cluster deny core clean
 
 help: ## List the tasks
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,6 +31,10 @@ test: tools-rust tools-go ## Every test; the last lines count them
 	./tests/run.sh
 
 check: lint test ## What CI runs
+
+chart: tools-rust tools-go ## Make anew what is made from the chart: its reference, its schema of policies, kustomize, snapshots
+	tests/helm/build.sh
+	UPDATE_CHART=1 INSTA_UPDATE=always INSTA_FORCE_PASS=1 $(CARGO) test --test it chart::
 
 fmt: tools-rust ## Format the code
 	$(CARGO) fmt --all

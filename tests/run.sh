@@ -8,13 +8,17 @@ trap 'rm -f "$log"' EXIT
 faults=${CARGO_TARGET_DIR:-target}/tmp/faults.txt
 rm -f "$faults"
 status=0
-# Tests against a real API server fail without it.
+# Tests against a real API server, and those of the chart, fail without them.
 tests/controlplane/build.sh || exit 1
+tests/helm/build.sh || exit 1
 cargo test --locked --all-targets 2>&1 | tee "$log" || status=1
 cargo test --locked --doc 2>&1 | tee -a "$log" || status=1
 if [[ -s $faults ]]; then
   printf '%-52s | %7s | %12s | %17s | %s\n' 'fault' 'created' 'failed by us' 'refused by others' 'what happened'
-  cat "$faults"
+  sort "$faults"
+else
+  echo 'error: no fault was tried'
+  status=1
 fi
 awk -v status="$status" '
   /^test result:/ { passed += $4; failed += $6; ignored += $8 }

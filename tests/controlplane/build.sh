@@ -4,10 +4,10 @@
 #   build.sh           build what is missing, say what and how long it takes
 #   build.sh --where   print the directory of the binaries and the launcher's path; fail when they are not built
 #
-# The place is ${PULLPASS_CONTROLPLANE:-${XDG_CACHE_HOME:-~/.cache}/pullpass/controlplane}. A directory there has the hash
-# of everything that went into it as its name, so other versions never mix; all of it may be deleted at any time.
+# The place is ${PULLPASS_CONTROLPLANE:-${XDG_CACHE_HOME:-~/.cache}/pullpass/controlplane}.
 set -euo pipefail
 cd "$(dirname "$0")"
+source ../tools.sh
 
 parts='etcd kube-apiserver kube-controller-manager kubectl'
 package() {
@@ -17,7 +17,6 @@ package() {
   esac
 }
 
-export CGO_ENABLED=0 GOWORK=off
 # Set as the releases set it; otherwise the version that each of them tells is "v0.0.0-master".
 version=$(awk '$1 == "k8s.io/kubernetes" { print $2 }' go.mod)
 ldflags="-s -w"
@@ -25,10 +24,7 @@ for package in k8s.io/component-base/version k8s.io/client-go/pkg/version; do
   ldflags+=" -X $package.gitVersion=$version -X $package.gitMajor=$(cut -d. -f1 <<<"${version#v}") -X $package.gitMinor=$(cut -d. -f2 <<<"$version")"
 done
 
-hash() { sha256sum | cut -c1-16; }
-go_version=$(go env GOVERSION GOOS GOARCH)
-root=${PULLPASS_CONTROLPLANE:-${XDG_CACHE_HOME:-$HOME/.cache}/pullpass/controlplane}
-[[ $root == /* ]] || root=$OLDPWD/$root
+root=$(tool_root controlplane "${PULLPASS_CONTROLPLANE-}")
 directory=$root/$( (cat go.mod go.sum; echo "$go_version $parts $ldflags") | hash)
 launcher=$root/launcher-$( (cat ./*.go; echo "$go_version") | hash)
 
@@ -41,23 +37,13 @@ if [[ ${1-} == --where ]]; then
   exit
 fi
 
-# Two runs at once: the second waits for the first, and then finds everything there.
-mkdir -p "$root"
-exec 9>"$root/lock"
-flock --nonblock 9 || { echo 'controlplane: another run builds it; waiting'; flock 9; }
-
+tool_lock controlplane "$root"
 if [[ ! -d $directory ]]; then
   echo "controlplane: building $parts into $directory"
   echo 'controlplane: minutes when it is the first time (about 8 with two cores); later runs reuse it'
-  # A build that breaks off leaves a directory of this name, which is never taken for a whole one.
-  rm -rf "$directory.unfinished"
-  mkdir "$directory.unfinished"
-  for part in $parts; do
-    start=$SECONDS
-    go build -trimpath -buildvcs=false -ldflags "$ldflags" -o "$directory.unfinished/$part" "$(package "$part")" 9>&-
-    echo "controlplane: $part, $((SECONDS - start)) s"
-  done
-  mv "$directory.unfinished" "$directory"
+  packages=()
+  for part in $parts; do packages+=("$part=$(package "$part")"); done
+  tool_build controlplane "$directory" "$ldflags" "${packages[@]}"
 fi
 if [[ ! -x $launcher ]]; then
   go build -trimpath -buildvcs=false -o "$launcher.unfinished" . 9>&-

@@ -5,6 +5,8 @@ mod arguments;
 #[cfg(test)]
 mod certs;
 #[cfg(test)]
+mod chart;
+#[cfg(test)]
 mod cluster;
 #[cfg(test)]
 mod command;

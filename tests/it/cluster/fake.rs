@@ -83,7 +83,7 @@ impl Fake {
             move || {
                 for stream in listener.incoming().map_while(Result::ok) {
                     let state = Arc::clone(&state);
-                    std::thread::spawn(move || state.serve(stream));
+                    std::thread::spawn(move || state.serve(&stream));
                 }
             }
         });
@@ -172,7 +172,7 @@ impl State {
     }
 
     /// Answers requests until one is a watch, which has the connection for itself.
-    fn serve(&self, stream: TcpStream) -> io::Result<()> {
+    fn serve(&self, stream: &TcpStream) -> io::Result<()> {
         let mut input = BufReader::new(stream.try_clone()?);
         loop {
             let mut head = String::new();
@@ -193,7 +193,7 @@ impl State {
                 version: value("resourceVersion").unwrap_or_default(),
                 at: Instant::now(),
             };
-            if !self.answer(&stream, name, asked)? {
+            if !self.answer(stream, name, asked)? {
                 return Ok(());
             }
         }

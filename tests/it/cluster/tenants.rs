@@ -1,10 +1,12 @@
 //! Policies of tenants: what they may do in their own namespace, and what they may not.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Value, json};
 
 use super::install::{Installation, config_map, put};
 use super::policy;
-use crate::plane::{Plane, wait_for, wait_until};
+use crate::plane::{Plane, USER_AGENT, wait_for, wait_until};
 
 fn rule(image: &str, secret: &str, more: &str) -> String {
     format!(
@@ -126,4 +128,37 @@ fn without_the_flag_a_tenants_policy_is_not_read_and_its_author_is_told() {
     assert!(ran.stderr.contains("`--tenant-policies`"), "{}", ran.stderr);
     webhook.until_secrets(&theirs, &of("nginx"), &["hub"]);
     webhook.until_secrets(&theirs, &of("ghcr.io/a/b"), &[]);
+}
+
+#[test]
+fn to_read_tenants_policies_takes_a_right_to_all_config_maps_and_no_other() {
+    let plane = Plane::shared();
+    let installation = Installation::with(plane, &["--tenant-policies"]);
+    let webhook = installation.serve(&["--tenant-policies"]);
+    let user = format!(
+        "system:serviceaccount:{}:pullpass-webhook",
+        installation.own
+    );
+    let uses = || {
+        let of_it =
+            |event: &Value| event["user"]["username"] == *user && event["userAgent"] != USER_AGENT;
+        let events = plane.audited(of_it).into_iter();
+        let told = events.map(|event| {
+            let object = &event["objectRef"];
+            assert!(
+                event["responseStatus"]["code"].as_u64() < Some(400),
+                "{event}"
+            );
+            assert_eq!(object["namespace"], Value::Null, "{event}");
+            [&event["verb"], &object["resource"]].map(|text| text.as_str().unwrap().to_owned())
+        });
+        told.collect::<BTreeSet<_>>()
+    };
+    let mut want = BTreeSet::new();
+    for resource in ["configmaps", "namespaces", "serviceaccounts"] {
+        want.extend(["list", "watch"].map(|verb| [verb, resource].map(ToOwned::to_owned)));
+    }
+    wait_until("all is watched", || uses().len() >= want.len());
+    assert_eq!(uses(), want);
+    assert_eq!(webhook.server.get("/readyz").status, 200);
 }

@@ -207,6 +207,12 @@ fn a_plane_of_ones_own_obeys_and_leaves_nothing_behind() {
     assert!(!pids.iter().any(left), "also when it was paused");
 }
 
+/// kubectl, for what needs no plane.
+pub(crate) fn kubectl() -> PathBuf {
+    let [binaries, _] = built();
+    binaries.join("kubectl")
+}
+
 /// Where the binaries and the launcher are.
 fn built() -> [PathBuf; 2] {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/controlplane/build.sh");

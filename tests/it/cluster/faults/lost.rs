@@ -2,7 +2,7 @@
 
 use super::super::install::Installation;
 use super::trust::{CONFIGURATION, Visits, bundle, certificates};
-use super::{SECRET, TAKEN, control, controlled, flowing, installed, no_client_was_turned_away};
+use super::{SECRET, TAKEN, control, controlled, flowing, installed};
 use crate::plane::{Plane, wait_until};
 
 #[test]
@@ -12,7 +12,7 @@ fn a_lost_serving_certificate_fails_no_pod() {
     let _controller = control(&installation, &[]);
     let webhook = controlled(&installation);
     let stream = flowing(&installation);
-    let visits = Visits::start(plane.admin(), webhook.server.admission);
+    let visits = Visits::start(plane.admin(), &webhook);
     let times = 10;
     for _ in 0..times {
         let taken = webhook.server.count(TAKEN);
@@ -20,13 +20,13 @@ fn a_lost_serving_certificate_fails_no_pod() {
         webhook.server.until_count(TAKEN, taken + 1);
         stream.goes_on(50);
     }
-    let handshakes = visits.end();
-    no_client_was_turned_away(&webhook);
+    let visited = visits.end();
     stream.end(
         &plane,
         "Secret of the serving certificate deleted",
-        &format!("{times} times, {handshakes} fresh handshakes beside"),
+        &format!("{times} times, {visited}"),
     );
+    visited.went_well();
 }
 
 #[test]
@@ -37,7 +37,7 @@ fn a_lost_ca_fails_no_pod() {
     let _controller = control(&installation, &["--certificate-lifetime", "30s"]);
     let webhook = controlled(&installation);
     let stream = flowing(&installation);
-    let visits = Visits::start(plane.admin(), webhook.server.admission);
+    let visits = Visits::start(plane.admin(), &webhook);
     let times = 4;
     for _ in 0..times {
         let old = trusted(&plane);
@@ -48,13 +48,13 @@ fn a_lost_ca_fails_no_pod() {
         });
         stream.goes_on(50);
     }
-    let handshakes = visits.end();
-    no_client_was_turned_away(&webhook);
+    let visited = visits.end();
     stream.end(
         &plane,
         "Secret of the CA deleted",
-        &format!("{times} rotations, {handshakes} fresh handshakes beside"),
+        &format!("{times} rotations, {visited}"),
     );
+    visited.went_well();
 }
 
 fn trusted(plane: &Plane) -> String {

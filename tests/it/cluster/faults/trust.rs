@@ -3,7 +3,7 @@
 //! An API server keeps its connections, so that most Pods of a stream see no handshake. Whoever connects during a
 //! rotation must be served too.
 
-use std::net::SocketAddr;
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -13,6 +13,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 
+use super::super::install::Webhook;
 use crate::plane::User;
 use crate::webhook::client::{Client, config};
 
@@ -21,14 +22,19 @@ pub(super) const CONFIGURATION: &str =
     "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/00-pullpass";
 
 /// Connects again and again, until it is asked how that went.
-pub(super) struct Visits {
+pub(super) struct Visits<'w> {
+    webhook: &'w Webhook<'w>,
+    /// What it had counted before: API servers may have called before there was a caBundle.
+    errors: Vec<String>,
     ends: Arc<AtomicBool>,
     visitor: JoinHandle<(usize, Vec<String>)>,
 }
 
-impl Visits {
-    pub(super) fn start(user: &User, address: SocketAddr) -> Self {
+impl<'w> Visits<'w> {
+    pub(super) fn start(user: &User, webhook: &'w Webhook<'w>) -> Self {
         let ends = Arc::new(AtomicBool::new(false));
+        let errors = errors(webhook);
+        let address = webhook.server.admission;
         let visitor = {
             let (ends, user) = (Arc::clone(&ends), user.clone());
             std::thread::spawn(move || {
@@ -45,16 +51,57 @@ impl Visits {
                 (count, failed)
             })
         };
-        Self { ends, visitor }
+        Self {
+            webhook,
+            errors,
+            ends,
+            visitor,
+        }
     }
 
-    /// How many there were; none may have failed.
-    pub(super) fn end(self) -> usize {
+    /// Ends them.
+    pub(super) fn end(self) -> Visited {
         self.ends.store(true, Ordering::Relaxed);
-        let (count, failed) = self.visitor.join().unwrap();
-        assert_eq!(failed, [""; 0], "of {count} handshakes");
-        count
+        let (count, mut failed) = self.visitor.join().unwrap();
+        let after = errors(self.webhook);
+        if after != self.errors {
+            failed.push(format!("{after:?}, {}", self.webhook.server.log()));
+        }
+        Visited { count, failed }
     }
+}
+
+/// How that went.
+pub(super) struct Visited {
+    count: usize,
+    failed: Vec<String>,
+}
+
+impl Visited {
+    /// None may have failed, nor one of an API server's.
+    pub(super) fn went_well(&self) {
+        assert_eq!(self.failed, [""; 0], "of {} handshakes", self.count);
+    }
+}
+
+impl fmt::Display for Visited {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { count, failed } = self;
+        write!(
+            f,
+            "{count} fresh handshakes beside ({} failed)",
+            failed.len()
+        )
+    }
+}
+
+/// The handshakes that failed, as the webhook counts them.
+fn errors(webhook: &Webhook<'_>) -> Vec<String> {
+    let metrics = webhook.server.get("/metrics").body;
+    let lines = metrics.lines().map(ToOwned::to_owned);
+    lines
+        .filter(|line| line.starts_with("pullpass_tls_handshake_errors_total"))
+        .collect()
 }
 
 /// The caBundle of a configuration.
