@@ -22,7 +22,7 @@ fn a_storm_of_policy_edits_fails_no_pod() {
     });
     let stream = flowing(&installation);
     let (mut edits, mut digests) = (0, BTreeSet::new());
-    while stream.created() < super::PODS || edits < 200 {
+    while stream.created() < super::PODS || edits < 100 {
         match edits % 10 {
             // A few of them broken, so that what was in force stays.
             0 => installation.put("company", &format!("{}  mood: good\n", company())),
