@@ -172,6 +172,7 @@ impl Drop for Process {
 fn installed_upgraded_rolled_back_and_gone_without_a_trace() {
     let release = Release::new();
     let shop = release.plane.namespace("shop");
+    release.takes_every_variant();
     release.install(&release.values(""));
     release.pods_are_accepted();
 
@@ -208,7 +209,60 @@ fn installed_upgraded_rolled_back_and_gone_without_a_trace() {
     release.goes_without_a_trace(&shop);
 }
 
+/// What is off by default and what both processes take; without objects of kinds that a plane does not know.
+const VARIANTS: [&str; 2] = [
+    "
+webhook:
+  autoscaling: {enabled: true}
+  service: {type: LoadBalancer, annotations: {a: b}, ipFamilyPolicy: PreferDualStack, ipFamilies: [IPv4]}
+  clientCA: {configMapName: callers}
+  annotations: {a: b}
+  namespaceSelector: {matchLabels: {a: b}, matchExpressions: [{key: c, operator: Exists}]}
+  objectSelector: {matchLabels: {a: b}}
+  matchConditions: [{name: mine, expression: 'has(object.metadata.labels)'}]
+  extraArgs: [--context=x]
+  extraEnv: [{name: A, valueFrom: {fieldRef: {fieldPath: metadata.name}}}]
+  extraVolumes: [{name: tmp, emptyDir: {}}]
+  extraVolumeMounts: [{name: tmp, mountPath: /tmp}]
+  podLabels: {a: b}
+  podAnnotations: {a: b}
+  affinity: {podAntiAffinity: {preferredDuringSchedulingIgnoredDuringExecution: []}}
+  tolerations: [{key: a, operator: Exists, effect: NoSchedule}]
+  nodeSelector: {a: b}
+controller:
+  credentialNames: [a]
+  retiredCredentialNames: [b]
+  sourceSecretNames: [c]
+global: {imagePullSecrets: [{name: a}]}
+commonLabels: {a: b}
+commonAnnotations: {a: b}
+namespaceMode: opt-in
+excludedNamespaces: [a]
+tenantPolicies: {enabled: true}
+networkPolicy:
+  enabled: true
+  apiServerCIDRs: [192.0.2.0/28]
+  metricsFrom: [{namespaceSelector: {matchLabels: {a: b}}, podSelector: {}}]
+",
+    "
+webhook: {tls: {existingSecret: mine}, replicaCount: 1}
+controller: {enabled: false}
+allowOptOut: false
+",
+];
+
 impl Release {
+    /// Without a warning: no field that the API server does not know, no Pod that is not restricted.
+    fn takes_every_variant(&self) {
+        for values in VARIANTS {
+            let ran = template(values);
+            assert_eq!(ran.status, 0, "{}", ran.stderr);
+            let apply = ["apply", "--server-side", "--dry-run=server", "-f", "-"];
+            let ran = self.admin().kubectl_with(&apply, &ran.stdout);
+            assert_eq!((ran.status, &*ran.stderr), (0, ""), "{values}");
+        }
+    }
+
     /// What the Deployments say is let into a restricted namespace, with its priority class.
     fn pods_are_accepted(&self) {
         let at = format!("/api/v1/namespaces/{OWN}/pods");
