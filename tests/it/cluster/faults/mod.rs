@@ -4,11 +4,13 @@
 //! Each test ends with a row of the table that the run of all tests prints. Each has a plane of its own.
 
 mod api_server;
+mod balancer;
 mod by_hand;
 mod etcd;
 mod leader;
 mod lost;
 mod policies;
+mod restart;
 mod rotations;
 mod stream;
 mod trust;
