@@ -100,6 +100,18 @@ fn the_rights_are_those_that_are_printed() {
             "another configuration",
         ),
         (
+            &["--cert-manager"],
+            POLICY,
+            "certManager: {enabled: true}\n",
+            "cert-manager makes the certificate",
+        ),
+        (
+            &["--cert-manager", "--tls-secret", "mine"],
+            POLICY,
+            "webhook: {tls: {existingSecret: mine}}\n",
+            "somebody else makes the certificate",
+        ),
+        (
             &["--namespace", "registry"],
             POLICY,
             "namespaceOverride: registry\n",
@@ -203,7 +215,7 @@ fn the_configurations_are_those_that_are_printed() {
 fn the_objects_for_cert_manager_are_those_of_the_manifest() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/certs/cert-manager.yaml");
     let manifest = named(documents(&std::fs::read_to_string(path).unwrap()));
-    let values = "{controller: {enabled: false}, certManager: {enabled: true}}";
+    let values = "certManager: {enabled: true}";
     let chart = named(rendered(values));
     for (key, object) in manifest {
         assert_eq!(chart[&key]["spec"], object["spec"], "{key}");

@@ -210,7 +210,7 @@ fn installed_upgraded_rolled_back_and_gone_without_a_trace() {
 }
 
 /// What is off by default and what both processes take; without objects of kinds that a plane does not know.
-const VARIANTS: [&str; 2] = [
+const VARIANTS: [&str; 3] = [
     "
 webhook:
   autoscaling: {enabled: true}
@@ -246,9 +246,10 @@ networkPolicy:
 ",
     "
 webhook: {tls: {existingSecret: mine}, replicaCount: 1}
-controller: {enabled: false}
+policies: {'1': {rules: [{name: a, match: {images: ['*']}, inject: {}}]}}
 allowOptOut: false
 ",
+    "{webhook: {tls: {existingSecret: mine}}, controller: {enabled: false}}",
 ];
 
 impl Release {

@@ -32,7 +32,7 @@ fn the_base_is_the_charts_default_rendering() {
     );
 }
 
-const CERT_MANAGER: &str = "{controller: {enabled: false}, certManager: {enabled: true}}";
+const CERT_MANAGER: &str = "certManager: {enabled: true}";
 
 #[test]
 fn the_certificates_are_the_charts() {

@@ -3,7 +3,7 @@
 use super::{rendered, template};
 
 /// Values, what the refusal says, why.
-const MISTAKES: [(&str, &str, &str); 19] = [
+const MISTAKES: [(&str, &str, &str); 17] = [
     (
         "webhook: {failurePolicy: Sometimes}",
         "at '/webhook/failurePolicy': value must be one of 'Ignore', 'Fail'",
@@ -61,22 +61,12 @@ const MISTAKES: [(&str, &str, &str); 19] = [
         "it would be killed while it answers",
     ),
     (
-        "certManager: {enabled: true}",
-        "certManager.enabled: the controller would make the certificate too",
-        "a Secret has one owner",
-    ),
-    (
-        "webhook: {tls: {existingSecret: mine}}",
-        "webhook.tls.existingSecret: the controller would make the certificate too",
-        "the same",
-    ),
-    (
         "webhook: {tls: {caBundle: '-----BEGIN CERTIFICATE-----'}}",
         "webhook.tls.caBundle goes with webhook.tls.existingSecret",
         "caBundle has one owner",
     ),
     (
-        "{webhook: {tls: {existingSecret: mine}}, certManager: {enabled: true}, controller: {enabled: false}}",
+        "{webhook: {tls: {existingSecret: mine}}, certManager: {enabled: true}}",
         "both give the certificate; set one of them",
         "two certificates",
     ),

@@ -19,7 +19,6 @@ const OPTIONAL: &str = "
 webhook:
   autoscaling: {enabled: true}
   clientCA: {configMapName: callers}
-controller: {enabled: false}
 certManager: {enabled: true}
 networkPolicy:
   enabled: true
@@ -184,14 +183,14 @@ const INSTALLATION: &[&[&str]] = &[
         "serviceMonitor: {enabled: true}",
         "serviceMonitor: {enabled: true, metricRelabelings: [{targetLabel: a}]}",
     ],
-    &["{controller: {enabled: false}, certManager: {enabled: true}}"],
+    &["certManager: {enabled: true}"],
     &[
-        "{controller: {enabled: false}, certManager: {enabled: true}}",
-        "{controller: {enabled: false}, certManager: {enabled: true, issuerRef: {name: company, kind: ClusterIssuer}}}",
+        "certManager: {enabled: true}",
+        "certManager: {enabled: true, issuerRef: {name: company, kind: ClusterIssuer}}",
     ],
     &[
-        "{controller: {enabled: false}, certManager: {enabled: true}}",
-        "{controller: {enabled: false}, certManager: {enabled: true, duration: 48h, renewBefore: 24h}}",
+        "certManager: {enabled: true}",
+        "certManager: {enabled: true, duration: 48h, renewBefore: 24h}",
     ],
 ];
 
@@ -221,10 +220,10 @@ const WEBHOOK: &[&[&str]] = &[
     &["webhook: {service: {annotations: {internal: 'true'}}}"],
     &["webhook: {service: {ipFamilyPolicy: PreferDualStack}}"],
     &["webhook: {service: {ipFamilies: [IPv6, IPv4]}}"],
-    &["{controller: {enabled: false}, webhook: {tls: {existingSecret: mine}}}"],
+    &["webhook: {tls: {existingSecret: mine}}"],
     &[
-        "{controller: {enabled: false}, webhook: {tls: {existingSecret: mine}}}",
-        "{controller: {enabled: false}, webhook: {tls: {existingSecret: mine, caBundle: '-----BEGIN CERTIFICATE-----'}}}",
+        "webhook: {tls: {existingSecret: mine}}",
+        "webhook: {tls: {existingSecret: mine, caBundle: '-----BEGIN CERTIFICATE-----'}}",
     ],
     &["webhook: {autoscaling: {enabled: true}}"],
     &[
@@ -234,6 +233,10 @@ const WEBHOOK: &[&[&str]] = &[
 ];
 
 const CONTROLLER: &[&[&str]] = &[
+    &[
+        "certManager: {enabled: true}",
+        "{certManager: {enabled: true}, controller: {enabled: false}}",
+    ],
     &["controller: {credentialNames: [ecr]}"],
     &["controller: {sourceSecretNames: [dockerhub]}"],
     &["controller: {retiredCredentialNames: [old]}"],

@@ -18,11 +18,7 @@
 {{- if and $webhook.tls.caBundle (not $webhook.tls.existingSecret) -}}
 {{- fail "webhook.tls.caBundle goes with webhook.tls.existingSecret: otherwise the controller or cert-manager owns caBundle; remove it" -}}
 {{- end -}}
-{{- $others := ternary "webhook.tls.existingSecret" (ternary "certManager.enabled" "" .Values.certManager.enabled) (not (empty $webhook.tls.existingSecret)) -}}
-{{- if and $controller.enabled $others -}}
-{{- fail (printf "%s: the controller would make the certificate too, and in this version it does little else; set controller.enabled to false" $others) -}}
-{{- end -}}
-{{- if not (or $controller.enabled $others) -}}
+{{- if and (not $controller.enabled) (include "pullpass.keepsCertificates" .) -}}
 {{- fail "controller.enabled is false: nothing makes the webhook's certificate; set certManager.enabled, or webhook.tls.existingSecret" -}}
 {{- end -}}
 {{- range $component := list "webhook" "controller" -}}

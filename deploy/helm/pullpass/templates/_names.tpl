@@ -36,6 +36,13 @@
 {{- default "pullpass-webhook-tls" .Values.webhook.tls.existingSecret -}}
 {{- end -}}
 
+{{/* Whether the controller makes the certificate and keeps `caBundle`: not empty when it does. */}}
+{{- define "pullpass.keepsCertificates" -}}
+{{- if not (or .Values.certManager.enabled .Values.webhook.tls.existingSecret) -}}
+true
+{{- end -}}
+{{- end -}}
+
 {{- define "pullpass.selector" -}}
 app.kubernetes.io/name: {{ include "pullpass.name" .root }}
 app.kubernetes.io/instance: {{ .root.Release.Name }}
