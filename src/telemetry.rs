@@ -21,7 +21,8 @@ pub enum LogFormat {
 
 /// Whatever the filter says. The Kubernetes client prints an answer that it cannot read, which may be a
 /// Secret, and at `trace` HTTP libraries print headers with tokens. What fails there is told by us.
-const SILENT: &str = "kube_client=off,kube_runtime=off,hyper=info,hyper_util=info,rustls=info,tower=info";
+const SILENT: &str =
+    "kube_client=off,kube_runtime=off,hyper=info,hyper_util=info,rustls=info,tower=info";
 
 /// Why logging could not be set up.
 #[derive(Debug, thiserror::Error)]
