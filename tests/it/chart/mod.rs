@@ -4,6 +4,7 @@
 //! Only `installed` and what stands beneath it have a cluster.
 
 mod agreement;
+mod guide;
 mod installed;
 mod kustomize;
 mod refused;
@@ -103,7 +104,10 @@ const UPDATE: &str = "UPDATE_CHART";
 pub(crate) fn committed(path: &str, want: &str) {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
     if std::env::var_os(UPDATE).is_some() {
-        std::fs::write(&file, want).unwrap();
+        // At once: other tests may be reading it.
+        let beside = file.with_extension("new");
+        std::fs::write(&beside, want).unwrap();
+        std::fs::rename(beside, &file).unwrap();
     }
     let is = std::fs::read_to_string(&file).unwrap_or_default();
     assert!(

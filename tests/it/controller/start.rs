@@ -12,6 +12,8 @@ fn a_kubeconfig_of_no_use_ends_it_and_an_absent_api_server_does_not() {
         path.to_str().unwrap(),
         "--namespace",
         "pullpass-system",
+        "--tls-secret",
+        "pullpass-webhook-tls",
     ];
     for (text, why) in [("a: [", "no YAML"), ("{}", "no context")] {
         std::fs::write(&path, text).unwrap();
@@ -52,7 +54,14 @@ fn a_missing_right_is_named_with_how_to_grant_it() {
     // An account that may do nothing.
     let nobody = site.installation.plane.account(own, "default");
     let kubeconfig = nobody.kubeconfig.to_str().unwrap();
-    let controller = Controller::start(&["--namespace", own, "--kubeconfig", kubeconfig]);
+    let controller = Controller::start(&[
+        "--namespace",
+        own,
+        "--kubeconfig",
+        kubeconfig,
+        "--tls-secret",
+        "pullpass-webhook-tls",
+    ]);
     wait_until("readiness says it", || {
         let said = controller.get("/readyz").body;
         [
@@ -87,4 +96,62 @@ fn policies_are_told_when_they_break_and_when_they_are_mended() {
             .body
             .contains("pullpass_policy_rules 1")
     );
+}
+
+#[test]
+fn without_certificates_to_keep_it_needs_no_right_to_them() {
+    let plane = Plane::shared();
+    let installation = Installation::with(plane, &["--cert-manager"]);
+    let own = &installation.own;
+    let account = plane.account(own, "pullpass-controller");
+    let kubeconfig = account.kubeconfig.to_str().unwrap();
+    let controller = Controller::start(&["--namespace", own, "--kubeconfig", kubeconfig]);
+    controller.until_ready();
+    wait_until("it leads", || controller.leads());
+    let (status, log) = controller.stop();
+    assert_eq!(status, 0, "{log}");
+    let secrets = format!("/api/v1/namespaces/{own}/secrets");
+    let secrets = plane.admin().get(&secrets).done();
+    assert_eq!(secrets["items"], json!([]), "none was made");
+}
+
+#[test]
+fn a_configuration_that_it_may_not_patch_keeps_no_certificate_from_being_made() {
+    let site = Site::on(Plane::shared());
+    site.configure();
+    let own = &site.installation.own;
+    let at = format!("/apis/rbac.authorization.k8s.io/v1/clusterroles/pullpass-controller-{own}");
+    let mut role = site.admin().get(&at).done();
+    for rule in role["rules"].as_array_mut().unwrap() {
+        if rule["resources"] == json!(["mutatingwebhookconfigurations"]) {
+            rule["verbs"] = json!(["get", "list", "watch"]);
+        }
+    }
+    site.admin().put(&at, &role).done();
+    let controller = site.control(&[]);
+    wait_until("the certificate is made", || site.served().is_some());
+    let (reason, note) = wait_for("an Event", || {
+        site.events("default", &site.configuration).pop()
+    });
+    assert_eq!(reason, "CertificateRotationFailed");
+    assert!(
+        note.contains("may not be written") && note.contains("pullpass render rbac"),
+        "{note}"
+    );
+    let said = controller.get("/readyz").body;
+    let configuration = format!("MutatingWebhookConfiguration `{}`", site.configuration);
+    assert!(said.contains(&configuration), "{said}");
+
+    for rule in role["rules"].as_array_mut().unwrap() {
+        if rule["resources"] == json!(["mutatingwebhookconfigurations"]) {
+            rule["verbs"] = json!(["get", "list", "watch", "patch"]);
+        }
+    }
+    role["metadata"]
+        .as_object_mut()
+        .unwrap()
+        .remove("resourceVersion");
+    site.admin().put(&at, &role).done();
+    wait_until("it goes on when the right is there", || site.is_at_rest());
+    controller.until_ready();
 }
