@@ -29,7 +29,7 @@ const REFUSED: &str = r#"apiserver_admission_webhook_rejection_count{name="pods.
 const DENIED: &str = r#"apiserver_admission_webhook_rejection_count{name="pods.pullpass.dev", error_type="no_error"}"#;
 
 /// An installation that is well, minute by minute for an hour.
-const WELL: [(&str, &str); 11] = [
+const WELL: [(&str, &str); 12] = [
     (UP, "1x60"),
     (LEADER, "1x60"),
     (EXPIRY, "5184000x60"),
@@ -43,6 +43,10 @@ const WELL: [(&str, &str); 11] = [
     (SYNCED, "1x60"),
     (ERRORS, "0x60"),
     (FAST, "0+600x60"),
+    (
+        r#"pullpass_admission_duration_seconds_bucket{namespace="pullpass-system", job="pullpass-webhook-metrics", pod="a", le="0.5"}"#,
+        "0+600x60",
+    ),
     (
         r#"pullpass_admission_duration_seconds_bucket{namespace="pullpass-system", job="pullpass-webhook-metrics", pod="a", le="+Inf"}"#,
         "0+600x60",
