@@ -24,6 +24,9 @@ use crate::server::runtime;
 /// Between two looks while it waits.
 const PAUSE: Duration = Duration::from_secs(2);
 
+/// Nobody waits longer, and every clock can count so far.
+const LONGEST: Duration = Duration::from_hours(24 * 365);
+
 /// Say what is wrong with the installation in a cluster, and what to do.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
@@ -121,7 +124,9 @@ async fn until_well(
     asking: &Asking,
     namespace: &str,
 ) -> Result<Vec<Check>, Unreachable> {
-    let end = args.wait.map(|wait| tokio::time::Instant::now() + wait);
+    let end = args
+        .wait
+        .map(|wait| tokio::time::Instant::now() + wait.min(LONGEST));
     loop {
         let looked = if args.pre {
             asking

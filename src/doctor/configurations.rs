@@ -2,7 +2,10 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
 use serde_json::Value;
+use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 use super::settings::Settings;
 use super::{Check, Facts, Found, State, few, name, text};
@@ -160,8 +163,8 @@ fn validating(facts: &Facts, wanted: &str, without: &str) -> Check {
 /// An API server that trusts no certificate cannot call. A URL may have one that every machine trusts.
 fn distrusted(entry: &Value, object: &str) -> Option<Check> {
     let bundle = text(entry, "/clientConfig/caBundle");
-    let message = if !bundle.is_empty() && authorities(entry).is_empty() {
-        "its `caBundle` holds no CA certificate: API servers cannot call"
+    let message = if !bundle.is_empty() && !holds_a_certificate(bundle) {
+        "its `caBundle` holds no certificate: API servers cannot call"
     } else if bundle.is_empty() && text(entry, "/clientConfig/url").is_empty() {
         "it has no `caBundle`: API servers cannot call"
     } else {
@@ -171,6 +174,14 @@ fn distrusted(entry: &Value, object: &str) -> Option<Check> {
         "is the controller (or cert-manager) running, and does it keep this configuration? its log and \
          Events tell",
     ))
+}
+
+/// A root need not be a CA: a server's own certificate that signed itself is trusted too.
+fn holds_a_certificate(bundle: &str) -> bool {
+    let pem = STANDARD.decode(bundle).unwrap_or_default();
+    CertificateDer::pem_slice_iter(&pem)
+        .filter_map(Result::ok)
+        .any(|der| X509Certificate::from_der(&der).is_ok())
 }
 
 fn render(namespace: &str) -> String {
