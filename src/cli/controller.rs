@@ -29,23 +29,21 @@ const LONGEST_LIFETIME: Duration = Duration::from_hours(24 * 365 * 100);
 #[command(after_long_help = "\
 Examples:
   pullpass controller --webhook-configuration 00-pullpass
-  pullpass controller --kubeconfig ~/.kube/config --namespace pullpass-system --dns-name pullpass.example.com
+  pullpass controller --webhook-configuration 00-pullpass --dns-name pullpass.example.com --kubeconfig ~/.kube/config
+  pullpass controller
 
 Makes a CA and a serving certificate, renews both at two thirds of their life, and keeps the caBundle of
-the webhook configurations. Of several replicas one writes, the others stand by.
+the webhook configurations. Without --tls-secret and --webhook-configuration somebody else does all that,
+such as cert-manager. Of several replicas one writes, the others stand by.
 
 Exit status: 0 after a signal, 2 when it cannot start.")]
 pub struct Args {
     #[command(flatten)]
     server: ServerArgs,
-    /// The Secret of the serving certificate.
-    #[arg(
-        long,
-        value_name = "NAME",
-        env = "PULLPASS_TLS_SECRET",
-        default_value = TLS_SECRET
-    )]
-    tls_secret: String,
+    /// The Secret of the serving certificate that is kept [default with `--webhook-configuration`:
+    /// `pullpass-webhook-tls`]. Neither given: no certificate is made.
+    #[arg(long, value_name = "NAME", env = "PULLPASS_TLS_SECRET")]
+    tls_secret: Option<String>,
     /// The mutating configuration whose caBundle is kept, and with it those of the validating ones.
     /// Not given: no caBundle is touched.
     #[arg(long, value_name = "NAME", env = "PULLPASS_WEBHOOK_CONFIGURATION")]
@@ -115,7 +113,7 @@ pub fn run(args: &Args, _io: &mut Io) -> anyhow::Result<Exit> {
 
 fn config(args: &Args) -> anyhow::Result<Config> {
     let namespace = args.server.own_namespace();
-    if args.tls_secret == CA_SECRET {
+    if args.tls_secret.as_deref() == Some(CA_SECRET) {
         bail!("`--tls-secret {CA_SECRET}` is the CA's own Secret; give another name");
     }
     for name in [POLICIES_CONFIGURATION, EPHEMERAL_CONFIGURATION] {
@@ -134,18 +132,22 @@ fn config(args: &Args) -> anyhow::Result<Config> {
         certificate::check(name)?;
         *name = facts::spelled(name);
     }
-    Ok(Config {
-        admin_listen: args.server.admin_listen,
-        certificates: certificates::Options {
-            namespace,
-            tls_secret: args.tls_secret.clone(),
-            configuration: args.webhook_configuration.clone(),
-            wanted: Wanted {
-                ca_lifetime: args.ca_lifetime,
-                certificate_lifetime: args.certificate_lifetime,
-                names,
-            },
+    let kept = args.tls_secret.is_some() || args.webhook_configuration.is_some();
+    let tls_secret = args.tls_secret.as_deref().unwrap_or(TLS_SECRET);
+    let certificates = kept.then(|| certificates::Options {
+        namespace: namespace.clone(),
+        tls_secret: tls_secret.to_owned(),
+        configuration: args.webhook_configuration.clone(),
+        wanted: Wanted {
+            ca_lifetime: args.ca_lifetime,
+            certificate_lifetime: args.certificate_lifetime,
+            names,
         },
+    });
+    Ok(Config {
+        namespace,
+        admin_listen: args.server.admin_listen,
+        certificates,
         tenant_policies: args.tenant_policies,
         terms: Terms::default(),
     })
@@ -166,15 +168,22 @@ mod tests {
     fn flags_become_a_configuration_or_one_sentence() {
         for (flags, want, why) in [
             (
-                &["--namespace", "here"][..],
-                Ok("pullpass-webhook.here.svc"),
+                &["--tls-secret", "s", "--namespace", "here"][..],
+                Ok("s: pullpass-webhook.here.svc"),
                 "the default name",
             ),
             (
-                &["--dns-name", "A.example,10.0.0.1", "0:0::1"],
-                Ok("a.example 10.0.0.1 ::1"),
+                &[
+                    "--webhook-configuration",
+                    "c",
+                    "--dns-name",
+                    "A.example,10.0.0.1",
+                    "0:0::1",
+                ],
+                Ok("pullpass-webhook-tls: a.example 10.0.0.1 ::1"),
                 "names and addresses",
             ),
+            (&[], Ok(""), "somebody else makes the certificates"),
             (&["--dns-name", "a b"], Err("`a b`"), "no name"),
             (
                 &["--tls-secret", "pullpass-ca"],
@@ -193,7 +202,10 @@ mod tests {
                 .args;
             match (config(&args), want) {
                 (Ok(config), Ok(want)) => {
-                    assert_eq!(config.certificates.wanted.names.join(" "), want, "{why}");
+                    let kept = config.certificates.map(|kept| {
+                        format!("{}: {}", kept.tls_secret, kept.wanted.names.join(" "))
+                    });
+                    assert_eq!(kept.unwrap_or_default(), want, "{why}");
                 }
                 (Err(error), Err(want)) => {
                     assert!(error.to_string().contains(want), "{why}: {error}");

@@ -41,8 +41,10 @@ const STOP: Duration = Duration::from_secs(20);
 pub struct Config {
     /// The port of `/livez`, `/readyz` and `/metrics`.
     pub admin_listen: SocketAddr,
-    /// What it keeps.
-    pub certificates: certificates::Options,
+    /// pullpass's own namespace.
+    pub namespace: String,
+    /// The certificates that it keeps. None: somebody else does.
+    pub certificates: Option<certificates::Options>,
     /// Whether policies of other namespaces are read.
     pub tenant_policies: bool,
     /// The Lease; only tests change it.
@@ -74,7 +76,7 @@ pub async fn run(
 ) -> Result<(), ControllerError> {
     let mut signals = Signals::listen().map_err(ServeError::Signals)?;
     let admin = AdminPort::bind(config.admin_listen)?;
-    let namespace = config.certificates.namespace.clone();
+    let namespace = config.namespace;
     let identity = lease::identity();
 
     let (lease, leadership, lease_check) = Lease::new(
@@ -87,13 +89,11 @@ pub async fn run(
     );
     let writer = Writer::new(client.clone(), namespace.clone(), leadership);
     let (events, teller) = Events::new(writer.clone(), identity, Arc::clone(&metrics));
-    let (certificates, checks) = Certificates::new(
-        &client,
-        config.certificates,
-        writer.clone(),
-        teller.clone(),
-        Arc::clone(&metrics),
-    );
+    let certificates = config.certificates.map(|options| {
+        let (writer, teller) = (writer.clone(), teller.clone());
+        Certificates::new(&client, options, writer, teller, Arc::clone(&metrics))
+    });
+    let (certificates, checks) = certificates.unzip();
     let (policies, policies_check, in_force) = PolicyFeed::new(
         client,
         &namespace.into(),
@@ -104,6 +104,7 @@ pub async fn run(
     let (give_back, giving_back) = watch::channel(false);
     let health = checks
         .into_iter()
+        .flatten()
         .chain([lease_check, policies_check, stop_check(&stopping)])
         .fold(Health::new(), Health::with);
 
@@ -116,7 +117,13 @@ pub async fn run(
     parts.spawn(named("policy events", telling));
     // Not among the others: a stop waits for these two, one after the other.
     let mut writing = JoinSet::new();
-    writing.spawn(certificates.run(stopping));
+    writing.spawn(async move {
+        match certificates {
+            Some(certificates) => certificates.run(stopping).await,
+            // Nothing to write: it stops when it is told to.
+            None => stopped(stopping).await,
+        }
+    });
     let mut leading = JoinSet::new();
     leading.spawn(lease.run(giving_back));
 
@@ -159,6 +166,11 @@ fn ended_early(joined: Joined) -> ControllerError {
 async fn named(name: &'static str, task: impl Future<Output = ()>) -> &'static str {
     task.await;
     name
+}
+
+async fn stopped(mut stopping: watch::Receiver<bool>) {
+    // Without a sender the controller itself is gone.
+    let _ = stopping.wait_for(|stopping| *stopping).await;
 }
 
 fn stop_check(stopping: &watch::Receiver<bool>) -> Check {

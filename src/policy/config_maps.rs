@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::checks;
 use super::document::{RegistryPolicy, Scope};
-use super::parse::{Parsed, holds_policies, no_policy_key, parse_key};
+use super::parse::{Parsed, holds_policies, no_policy, parse_key};
 use super::table::Table;
 use crate::diagnostic::{Code, Diagnostic, Source, Span, any_error};
 
@@ -98,13 +98,13 @@ impl Content {
             let found = Diagnostic::new(Code::WrongType, &self.whole, Span::default(), message);
             parsed.rejected = 1;
             parsed.diagnostics.push(found);
-        } else if self.texts.is_empty() {
-            parsed
-                .diagnostics
-                .push(no_policy_key(&self.whole, Span::default()));
         }
         for text in &self.texts {
             parsed.append(parse_key(text, scope));
+        }
+        if parsed.documents() == 0 {
+            let found = no_policy(&self.whole, Span::default(), !self.texts.is_empty());
+            parsed.diagnostics.push(found);
         }
         parsed.held_by(&self.name)
     }

@@ -239,10 +239,6 @@ fn read_config_map(
         _ => Vec::new(),
     };
     keys.sort_by(|a, b| a.key.cmp(&b.key));
-    if keys.is_empty() {
-        let span = metadata("name").map_or(root.span, |name| name.span);
-        parsed.diagnostics.push(no_policy_key(source, span));
-    }
     let named = ConfigMapName {
         namespace: match &scope {
             Scope::Cluster => Arc::clone(&options.own_namespace),
@@ -253,23 +249,36 @@ fn read_config_map(
             .unwrap_or_default()
             .into(),
     };
+    let has_key = !keys.is_empty();
+    let mut held = Parsed::default();
     for entry in keys {
-        let mut held = Parsed::default();
         read_key(source, entry, &scope, &mut held);
-        let held = held.held_by(&named);
-        parsed.policies.extend(held.policies);
-        parsed.rejected += held.rejected;
-        parsed.foreign += held.foreign;
-        parsed.add(held.diagnostics);
     }
+    if held.documents() == 0 {
+        let span = metadata("name").map_or(root.span, |name| name.span);
+        held.diagnostics.push(no_policy(source, span, has_key));
+    }
+    let held = held.held_by(&named);
+    parsed.policies.extend(held.policies);
+    parsed.rejected += held.rejected;
+    parsed.foreign += held.foreign;
+    parsed.add(held.diagnostics);
 }
 
-/// A ConfigMap that is labelled for policies, and has no key that could hold one.
-pub(super) fn no_policy_key(source: &Arc<Source>, span: Span) -> Diagnostic {
-    let message = format!(
-        "a ConfigMap labelled `{POLICY_LABEL}: \"true\"` has no `*.yaml`, `*.yml` or `*.json` key in `data`"
-    );
-    let help = "add such a key, or remove the label; `binaryData` is not read";
+/// A ConfigMap that is labelled for policies and holds none: a template that came out empty looks so.
+pub(super) fn no_policy(source: &Arc<Source>, span: Span, has_key: bool) -> Diagnostic {
+    let labelled = format!("a ConfigMap labelled `{POLICY_LABEL}: \"true\"`");
+    let (message, help) = if has_key {
+        (
+            format!("{labelled} holds no RegistryPolicy"),
+            "add one, or remove the label",
+        )
+    } else {
+        (
+            format!("{labelled} has no `*.yaml`, `*.yml` or `*.json` key in `data`"),
+            "add such a key, or remove the label; `binaryData` is not read",
+        )
+    };
     Diagnostic::new(Code::NoPolicyKey, source, span, message).help(help)
 }
 

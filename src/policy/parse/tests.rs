@@ -153,7 +153,7 @@ fn a_config_map_holds_policies_where_its_label_and_namespace_say() {
         (
             config_map("", "data: {a.yaml: ''}"),
             false,
-            "0 rejected, 0 foreign",
+            "0 rejected, 0 foreign, PP135",
             "an empty key",
         ),
         (

@@ -23,9 +23,12 @@ const HOLD: &str = "    holdPods: true\n";
 
 fn indented(text: &str, by: usize) -> String {
     let margin = " ".repeat(by);
-    text.lines()
-        .map(|line| format!("{margin}{line}\n"))
-        .collect()
+    let lines: Vec<String> = text.lines().map(|line| format!("{margin}{line}")).collect();
+    lines.join(
+        "
+",
+    ) + "
+"
 }
 
 fn values_of(policy: &str, more: &str) -> String {

@@ -123,7 +123,7 @@ policies:
         Process { child, admin, log }
     }
 
-    /// A Pod as an author writes it, with these images' containers; created for real.
+    /// A Pod as its author writes it, created for real.
     fn pod(&self, namespace: &str) -> Value {
         let pod = json!({
             "metadata": {"generateName": "p-"},
@@ -171,18 +171,10 @@ impl Drop for Process {
 #[test]
 fn installed_upgraded_rolled_back_and_gone_without_a_trace() {
     let release = Release::new();
-    let admin = release.admin();
     let shop = release.plane.namespace("shop");
+    release.takes_every_variant();
     release.install(&release.values(""));
-
-    // What the Deployments say is let into a restricted namespace, with its priority class.
-    let pods = format!("/api/v1/namespaces/{OWN}/pods");
-    wait_until("the Pods are accepted", || {
-        let list = admin.get(&pods).done();
-        let pods = list["items"].as_array().unwrap();
-        let critical = |pod: &Value| pod["spec"]["priorityClassName"] == "system-cluster-critical";
-        pods.len() == 4 && pods.iter().all(critical)
-    });
+    release.pods_are_accepted();
 
     let mut controller = release.process("controller");
     let mut webhook = release.process("webhook");
@@ -191,28 +183,113 @@ fn installed_upgraded_rolled_back_and_gone_without_a_trace() {
     wait_until("API servers trust the webhook", || {
         release.entry()["clientConfig"]["caBundle"].is_string()
     });
-    assert_eq!(
-        release.pod(&shop)["spec"]["imagePullSecrets"],
-        json!([{"name": "hub"}])
-    );
+    let secrets = || release.pod(&shop)["spec"]["imagePullSecrets"].clone();
+    assert_eq!(secrets(), json!([{"name": "hub"}]));
+    release.policies_are_checked();
     let bundle = release.entry()["clientConfig"]["caBundle"].clone();
 
-    // A policy of the chart is checked as any other is.
-    let broken = json!({
-        "metadata": {"name": "broken", "labels": {"pullpass.dev/policy": "true"}},
-        "data": {"policy.yaml": "kind: RegistryPolicy"},
-    });
-    let at = format!("/api/v1/namespaces/{OWN}/configmaps");
-    let answer = admin.post(&at, &broken);
-    let (status, message) = answer.refused();
-    assert!(status == 422 && message.contains("PP"), "{message}");
+    release.goes_up_and_back();
+    assert_eq!(
+        release.entry()["clientConfig"]["caBundle"],
+        bundle,
+        "an upgrade and a rollback leave it alone"
+    );
+    assert_eq!(secrets(), json!([{"name": "hub"}]));
 
-    let generations = || {
-        ["webhook", "controller"]
-            .map(|component| release.deployment(component)["metadata"]["generation"].clone())
-    };
-    let before = generations();
-    let more = "
+    release.is_applied_by_others();
+    assert_eq!(
+        release.entry()["clientConfig"]["caBundle"],
+        bundle,
+        "nobody took it"
+    );
+
+    // Before it is uninstalled: nothing of it may be needed to leave.
+    drop(webhook);
+    drop(controller);
+    release.goes_without_a_trace(&shop);
+}
+
+/// What is off by default and what both processes take; without objects of kinds that a plane does not know.
+const VARIANTS: [&str; 2] = [
+    "
+webhook:
+  autoscaling: {enabled: true}
+  service: {type: LoadBalancer, annotations: {a: b}, ipFamilyPolicy: PreferDualStack, ipFamilies: [IPv4]}
+  clientCA: {configMapName: callers}
+  annotations: {a: b}
+  namespaceSelector: {matchLabels: {a: b}, matchExpressions: [{key: c, operator: Exists}]}
+  objectSelector: {matchLabels: {a: b}}
+  matchConditions: [{name: mine, expression: 'has(object.metadata.labels)'}]
+  extraArgs: [--context=x]
+  extraEnv: [{name: A, valueFrom: {fieldRef: {fieldPath: metadata.name}}}]
+  extraVolumes: [{name: tmp, emptyDir: {}}]
+  extraVolumeMounts: [{name: tmp, mountPath: /tmp}]
+  podLabels: {a: b}
+  podAnnotations: {a: b}
+  affinity: {podAntiAffinity: {preferredDuringSchedulingIgnoredDuringExecution: []}}
+  tolerations: [{key: a, operator: Exists, effect: NoSchedule}]
+  nodeSelector: {a: b}
+controller:
+  credentialNames: [a]
+  retiredCredentialNames: [b]
+  sourceSecretNames: [c]
+global: {imagePullSecrets: [{name: a}]}
+commonLabels: {a: b}
+commonAnnotations: {a: b}
+namespaceMode: opt-in
+excludedNamespaces: [a]
+tenantPolicies: {enabled: true}
+networkPolicy:
+  enabled: true
+  apiServerCIDRs: [192.0.2.0/28]
+  metricsFrom: [{namespaceSelector: {matchLabels: {a: b}}, podSelector: {}}]
+",
+    "
+webhook: {tls: {existingSecret: mine}, replicaCount: 1}
+controller: {enabled: false}
+allowOptOut: false
+",
+];
+
+impl Release {
+    /// Without a warning: no field that the API server does not know, no Pod that is not restricted.
+    fn takes_every_variant(&self) {
+        for values in VARIANTS {
+            let ran = template(values);
+            assert_eq!(ran.status, 0, "{}", ran.stderr);
+            let apply = ["apply", "--server-side", "--dry-run=server", "-f", "-"];
+            let ran = self.admin().kubectl_with(&apply, &ran.stdout);
+            assert_eq!((ran.status, &*ran.stderr), (0, ""), "{values}");
+        }
+    }
+
+    /// What the Deployments say is let into a restricted namespace, with its priority class.
+    fn pods_are_accepted(&self) {
+        let at = format!("/api/v1/namespaces/{OWN}/pods");
+        wait_until("the Pods are accepted", || {
+            let list = self.admin().get(&at).done();
+            let pods = list["items"].as_array().unwrap();
+            let class = |pod: &Value| pod["spec"]["priorityClassName"] == "system-cluster-critical";
+            pods.len() == 4 && pods.iter().all(class)
+        });
+    }
+
+    fn policies_are_checked(&self) {
+        let broken = json!({
+            "metadata": {"name": "broken", "labels": {"pullpass.dev/policy": "true"}},
+            "data": {"policy.yaml": "kind: RegistryPolicy"},
+        });
+        let at = format!("/api/v1/namespaces/{OWN}/configmaps");
+        let answer = self.admin().post(&at, &broken);
+        let (status, message) = answer.refused();
+        assert!(status == 422 && message.contains("PP"), "{message}");
+    }
+
+    fn goes_up_and_back(&self) {
+        let deployments = || ["webhook", "controller"].map(|name| self.deployment(name));
+        let generations = || deployments().map(|object| object["metadata"]["generation"].clone());
+        let before = generations();
+        let more = "
   other:
     rules:
       - name: quay
@@ -222,104 +299,70 @@ fn installed_upgraded_rolled_back_and_gone_without_a_trace() {
       - name: quay
         from: {existing: {}}
 ";
-    let values = release
-        .values(more)
-        .replace("failurePolicy: Fail", "timeoutSeconds: 9");
-    release.upgrade(&values);
-    let entry = release.entry();
-    assert_eq!(entry["timeoutSeconds"], 9);
-    assert_eq!(entry["failurePolicy"], "Ignore");
-    assert_eq!(
-        entry["clientConfig"]["caBundle"], bundle,
-        "an upgrade leaves it alone"
-    );
-    assert_eq!(generations(), before, "a policy restarts nothing");
+        let values = self.values(more);
+        self.upgrade(&values.replace("failurePolicy: Fail", "timeoutSeconds: 9"));
+        let entry = self.entry();
+        assert_eq!(entry["timeoutSeconds"], 9);
+        assert_eq!(entry["failurePolicy"], "Ignore");
+        assert!(entry["clientConfig"]["caBundle"].is_string(), "{entry}");
+        let policy = format!("/api/v1/namespaces/{OWN}/configmaps/pullpass-policy-other");
+        self.admin().get(&policy).done();
+        assert_eq!(generations(), before, "a policy restarts nothing");
 
-    release.helm(&["rollback", "pullpass", "1"], "");
-    let entry = release.entry();
-    assert_eq!(entry["timeoutSeconds"], 5);
-    assert_eq!(entry["failurePolicy"], "Fail");
-    assert_eq!(
-        entry["clientConfig"]["caBundle"], bundle,
-        "and so does a rollback"
-    );
-    assert_eq!(
-        admin.get(&format!("{at}/pullpass-policy-other")).status,
-        404
-    );
-    assert_eq!(
-        release.pod(&shop)["spec"]["imagePullSecrets"],
-        json!([{"name": "hub"}])
-    );
+        self.helm(&["rollback", "pullpass", "1"], "");
+        let entry = self.entry();
+        assert_eq!(entry["timeoutSeconds"], 5);
+        assert_eq!(entry["failurePolicy"], "Fail");
+        assert_eq!(self.admin().get(&policy).status, 404);
+    }
 
-    // As a GitOps controller does: the same objects under another manager's name, again and again.
-    let manifest = template(&release.values("")).stdout;
-    let apply = [
-        "apply",
-        "--server-side",
-        "--field-manager=gitops",
-        "-f",
-        "-",
-    ];
-    let versions = || {
-        let all = admin.kubectl_with(
-            &[
-                "get",
+    /// As a GitOps controller does: the same objects under another manager's name, again and again.
+    fn is_applied_by_others(&self) {
+        let manifest = template(&self.values("")).stdout;
+        let versions = || {
+            let path = "jsonpath={.items[*].metadata.resourceVersion}";
+            let ran = self
+                .admin()
+                .kubectl_with(&["get", "-f", "-", "-o", path], &manifest);
+            assert_eq!(ran.status, 0, "{}", ran.stderr);
+            ran.stdout
+        };
+        wait_until("an apply changes nothing", || {
+            let before = versions();
+            let apply = [
+                "apply",
+                "--server-side",
+                "--field-manager=gitops",
                 "-f",
                 "-",
-                "-o",
-                "jsonpath={.items[*].metadata.resourceVersion}",
-            ],
-            &manifest,
-        );
-        assert_eq!(all.status, 0, "{}", all.stderr);
-        all.stdout
-    };
-    let mut seen = Vec::new();
-    for _ in 0..2 {
-        let ran = admin.kubectl_with(&apply, &manifest);
-        assert_eq!((ran.status, &*ran.stderr), (0, ""));
-        seen.push(versions());
+            ];
+            let ran = self.admin().kubectl_with(&apply, &manifest);
+            assert_eq!((ran.status, &*ran.stderr), (0, ""));
+            versions() == before
+        });
     }
-    assert_eq!(
-        release.entry()["clientConfig"]["caBundle"],
-        bundle,
-        "nobody took it"
-    );
 
-    // The webhook is killed before: nothing of it may be needed to leave.
-    drop(webhook);
-    drop(controller);
-    release.helm(&["uninstall", "pullpass", "--wait"], "");
-    let pod = release.pod(&shop);
-    assert!(pod["spec"].get("imagePullSecrets").is_none(), "{pod}");
-    assert!(pod["metadata"].get("annotations").is_none(), "{pod}");
-    let kinds = "deployments,services,serviceaccounts,configmaps,resourcequotas,poddisruptionbudgets,roles,\
-                 rolebindings,clusterroles,clusterrolebindings,mutatingwebhookconfigurations,\
-                 validatingwebhookconfigurations,validatingadmissionpolicies,validatingadmissionpolicybindings";
-    let left = admin.kubectl(&[
-        "get",
-        kinds,
-        "-A",
-        "-l",
-        "app.kubernetes.io/part-of=pullpass",
-        "-o",
-        "name",
-    ]);
-    assert_eq!((left.status, &*left.stdout), (0, ""), "{}", left.stderr);
-    // The controller's own: `docs/install.md` says how to remove them.
-    let secrets = admin.kubectl(&[
-        "get",
-        "secrets",
-        "-n",
-        OWN,
-        "-l",
-        "app.kubernetes.io/managed-by=pullpass",
-        "-o",
-        "name",
-    ]);
-    assert_eq!(
-        secrets.stdout,
-        "secret/pullpass-ca\nsecret/pullpass-webhook-tls\n"
-    );
+    fn goes_without_a_trace(&self, namespace: &str) {
+        self.helm(&["uninstall", "pullpass", "--wait"], "");
+        let pod = self.pod(namespace);
+        assert!(pod["spec"].get("imagePullSecrets").is_none(), "{pod}");
+        assert!(pod["metadata"].get("annotations").is_none(), "{pod}");
+        let kinds = "deployments,services,serviceaccounts,configmaps,resourcequotas,\
+                     poddisruptionbudgets,roles,rolebindings,clusterroles,clusterrolebindings,\
+                     mutatingwebhookconfigurations,validatingwebhookconfigurations,\
+                     validatingadmissionpolicies,validatingadmissionpolicybindings";
+        let left = |kinds: &str, label: &str| {
+            let ran = self
+                .admin()
+                .kubectl(&["get", kinds, "-A", "-l", label, "-o", "name"]);
+            assert_eq!(ran.status, 0, "{}", ran.stderr);
+            ran.stdout
+        };
+        assert_eq!(left(kinds, "app.kubernetes.io/part-of=pullpass"), "");
+        // The controller's own: the guide says how to remove them.
+        assert_eq!(
+            left("secrets", "app.kubernetes.io/managed-by=pullpass"),
+            "secret/pullpass-ca\nsecret/pullpass-webhook-tls\n"
+        );
+    }
 }

@@ -4,6 +4,7 @@
 //! Only `installed` and what stands beneath it have a cluster.
 
 mod agreement;
+mod guide;
 mod installed;
 mod kustomize;
 mod refused;

@@ -26,7 +26,7 @@ fn walk(at: &str, schema: &Value, see: &mut impl FnMut(&str, &Value)) {
                 }
             }
             "items" | "additionalProperties" | "not" if value.is_object() => {
-                walk(&here, value, see)
+                walk(&here, value, see);
             }
             "allOf" | "anyOf" | "oneOf" => {
                 for inner in value.as_array().unwrap() {

@@ -1,6 +1,7 @@
 //! What each value changes of the default rendering, and that it changes nothing else; the renderings as they are.
 
 use std::collections::BTreeSet;
+use std::fmt::Write as _;
 
 use serde_json::Value;
 
@@ -284,7 +285,7 @@ fn changes<'a>(rows: impl IntoIterator<Item = Vec<&'a str>>) -> String {
         let differences = differences(&before, &named(rendered(values)));
         assert!(!differences.is_empty(), "{values} has no effect");
         for difference in differences {
-            told.push_str(&format!("    {difference}\n"));
+            writeln!(told, "    {difference}").unwrap();
         }
     }
     told

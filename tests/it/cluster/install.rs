@@ -138,16 +138,21 @@ impl<'p> Installation<'p> {
 
     /// Starts a webhook with these flags, and waits until it is ready; no API server knows it.
     pub(crate) fn start(&'p self, place: Place, flags: &[&str]) -> Webhook<'p> {
+        Webhook {
+            server: self.process(place, flags),
+            installation: self,
+            configurations: Vec::new(),
+        }
+    }
+
+    /// The same, as a process alone.
+    pub(crate) fn process(&self, place: Place, flags: &[&str]) -> Server {
         let account = self.plane.account(&self.own, "pullpass-webhook");
         let kubeconfig = account.kubeconfig.to_str().unwrap();
         let always = ["--namespace", &self.own, "--kubeconfig", kubeconfig];
         let server = place.start(&[&always[..], flags].concat());
         server.until_ready();
-        Webhook {
-            server,
-            installation: self,
-            configurations: Vec::new(),
-        }
+        server
     }
 }
 

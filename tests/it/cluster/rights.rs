@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use super::pod;
 use crate::command::run;
+use crate::controller::Controller;
 use crate::plane::{Plane, USER_AGENT, User, wait_until};
 use crate::webhook::server::Place;
 
@@ -279,30 +280,104 @@ fn a_running_webhook_uses_its_rights_and_asks_for_no_other() {
     let secrets = format!("/api/v1/namespaces/{OWN}/secrets");
     PLANE.admin().post(&secrets, &secret).done();
     server.until_ready();
-    let user = format!("system:serviceaccount:{OWN}:pullpass-webhook");
-    let of_it = |event: &Value| {
-        let agent = event["userAgent"].as_str().unwrap_or_default();
-        event["user"]["username"] == *user && agent != USER_AGENT && !agent.starts_with("kubectl")
-    };
-    let (mut used, mut refused) = (BTreeSet::new(), Vec::new());
-    for event in PLANE.audited(of_it) {
-        let object = &event["objectRef"];
-        let text = |value: &Value| value.as_str().unwrap_or("*").to_owned();
-        let at = format!(
-            "{}/{}",
-            text(&object["namespace"]),
-            text(&object["resource"])
-        );
-        used.insert(format!(
-            "{} {at}/{}",
-            text(&event["verb"]),
-            text(&object["name"])
-        ));
-        if event["responseStatus"]["code"].as_u64().unwrap_or(0) >= 400 {
-            refused.push(event);
-        }
+    assert_eq!(used(&PLANE, "pullpass-webhook"), of_webhook());
+}
+
+/// Both processes as they are deployed, but for the Service: no certificate is given to either.
+#[test]
+fn a_whole_installation_makes_its_certificates_and_pods_within_its_rights() {
+    let plane = Plane::own();
+    let admin = plane.admin();
+    for namespace in [OWN, "shop"] {
+        let object = json!({"metadata": {"name": namespace}});
+        admin.post("/api/v1/namespaces", &object).done();
     }
-    assert!(refused.is_empty(), "{refused:?}");
+    apply(&plane, &["rbac", "--policy", policies()]);
+    super::install::put(
+        &plane,
+        OWN,
+        "company",
+        &super::policy("company", super::HUB),
+    );
+    let start = |component: &str| {
+        let user = plane.account(OWN, &format!("pullpass-{component}"));
+        wait_until("the rights are in force", || {
+            let mine = format!("/api/v1/namespaces/{OWN}/secrets/pullpass-webhook-tls");
+            user.get("/api/v1/namespaces?limit=1").status == 200 && user.get(&mine).status != 403
+        });
+        user.kubeconfig.to_str().unwrap().to_owned()
+    };
+    let server = Place::with("").start(&[
+        "--kubeconfig",
+        &start("webhook"),
+        "--namespace",
+        OWN,
+        "--tls-secret",
+        "pullpass-webhook-tls",
+    ]);
+    let url = format!("https://{}", server.admission);
+    apply(
+        &plane,
+        &[
+            "webhook-configuration",
+            "--url",
+            &url,
+            "--failure-policy",
+            "Fail",
+            "--namespace",
+            OWN,
+        ],
+    );
+    let controller = Controller::start(&[
+        "--kubeconfig",
+        &start("controller"),
+        "--namespace",
+        OWN,
+        "--webhook-configuration",
+        "00-pullpass",
+        "--dns-name",
+        "127.0.0.1",
+    ]);
+    controller.until_ready();
+    server.until_ready();
+    wait_until("a Pod gets its secret", || {
+        let pods = "/api/v1/namespaces/shop/pods?dryRun=All";
+        let answer = admin.post(pods, &pod("p", &json!({})));
+        answer.status == 201 && super::secrets(&answer.body) == ["hub-creds"]
+    });
+    let ran = admin.kubectl(&["-n", "shop", "run", "web", "--image", "nginx"]);
+    assert_eq!(ran.status, 0, "{ran:?}");
+    // What else is granted to the controller is for the credentials and the Pods that wait for them.
+    let mut want = BTreeSet::from(
+        ["get", "patch"].map(|verb| format!("{verb} {OWN}/leases/pullpass-controller")),
+    );
+    want.extend([OWN, "default"].map(|namespace| format!("create {namespace}/events/*")));
+    for verb in ["list", "watch"] {
+        want.insert(format!("{verb} {OWN}/configmaps/*"));
+    }
+    for verb in ["list", "watch", "patch"] {
+        want.extend(
+            ["pullpass-ca", "pullpass-webhook-tls"]
+                .map(|name| format!("{verb} {OWN}/secrets/{name}")),
+        );
+        want.insert(format!(
+            "{verb} */mutatingwebhookconfigurations/00-pullpass"
+        ));
+        let validating = ["pullpass-policies", "pullpass-ephemeralcontainers"];
+        want.extend(
+            validating.map(|name| format!("{verb} */validatingwebhookconfigurations/{name}")),
+        );
+    }
+    // Events come a little later than what they tell of.
+    wait_until("all was asked for", || {
+        used(&plane, "pullpass-controller").is_superset(&want)
+    });
+    assert_eq!(used(&plane, "pullpass-controller"), want);
+    assert_eq!(used(&plane, "pullpass-webhook"), of_webhook());
+}
+
+/// What a webhook asks for, and all that it asks for.
+fn of_webhook() -> BTreeSet<String> {
     let mut want = BTreeSet::new();
     for verb in ["list", "watch"] {
         for at in ["*/namespaces/*", "*/serviceaccounts/*"] {
@@ -311,7 +386,27 @@ fn a_running_webhook_uses_its_rights_and_asks_for_no_other() {
         want.insert(format!("{verb} {OWN}/configmaps/*"));
         want.insert(format!("{verb} {OWN}/secrets/pullpass-webhook-tls"));
     }
-    assert_eq!(used, want);
+    want
+}
+
+/// What a process asked of the API server, by the audit log, as `verb namespace/resource/name`. None of it was forbidden.
+fn used(plane: &Plane, account: &str) -> BTreeSet<String> {
+    let user = format!("system:serviceaccount:{OWN}:{account}");
+    let of_it = |event: &Value| {
+        let agent = event["userAgent"].as_str().unwrap_or_default();
+        event["user"]["username"] == *user && agent != USER_AGENT && !agent.starts_with("kubectl")
+    };
+    let text = |value: &Value| value.as_str().unwrap_or("*").to_owned();
+    let mut used = BTreeSet::new();
+    for event in plane.audited(of_it) {
+        assert_ne!(event["responseStatus"]["code"], 403, "{event}");
+        let object = &event["objectRef"];
+        let verb = text(&event["verb"]);
+        let [namespace, resource, name] =
+            ["namespace", "resource", "name"].map(|key| text(&object[key]));
+        used.insert(format!("{verb} {namespace}/{resource}/{name}"));
+    }
+    used
 }
 
 #[test]

@@ -215,6 +215,7 @@ fn errors_are_counted_and_backed_off_and_what_was_known_stays_in_force() {
     let server = fake.webhook();
     server.until_ready();
     for resource in ["configmaps", "namespaces", "serviceaccounts"] {
+        fake.until_watched(resource);
         fake.becomes(resource, Mood::Refuses(500));
         fake.cuts(resource);
     }

@@ -12,6 +12,8 @@ fn a_kubeconfig_of_no_use_ends_it_and_an_absent_api_server_does_not() {
         path.to_str().unwrap(),
         "--namespace",
         "pullpass-system",
+        "--tls-secret",
+        "pullpass-webhook-tls",
     ];
     for (text, why) in [("a: [", "no YAML"), ("{}", "no context")] {
         std::fs::write(&path, text).unwrap();
@@ -52,7 +54,14 @@ fn a_missing_right_is_named_with_how_to_grant_it() {
     // An account that may do nothing.
     let nobody = site.installation.plane.account(own, "default");
     let kubeconfig = nobody.kubeconfig.to_str().unwrap();
-    let controller = Controller::start(&["--namespace", own, "--kubeconfig", kubeconfig]);
+    let controller = Controller::start(&[
+        "--namespace",
+        own,
+        "--kubeconfig",
+        kubeconfig,
+        "--tls-secret",
+        "pullpass-webhook-tls",
+    ]);
     wait_until("readiness says it", || {
         let said = controller.get("/readyz").body;
         [
@@ -87,4 +96,21 @@ fn policies_are_told_when_they_break_and_when_they_are_mended() {
             .body
             .contains("pullpass_policy_rules 1")
     );
+}
+
+#[test]
+fn without_certificates_to_keep_it_needs_no_right_to_them() {
+    let plane = Plane::shared();
+    let installation = Installation::with(plane, &["--cert-manager"]);
+    let own = &installation.own;
+    let account = plane.account(own, "pullpass-controller");
+    let kubeconfig = account.kubeconfig.to_str().unwrap();
+    let controller = Controller::start(&["--namespace", own, "--kubeconfig", kubeconfig]);
+    controller.until_ready();
+    wait_until("it leads", || controller.leads());
+    let (status, log) = controller.stop();
+    assert_eq!(status, 0, "{log}");
+    let secrets = format!("/api/v1/namespaces/{own}/secrets");
+    let secrets = plane.admin().get(&secrets).done();
+    assert_eq!(secrets["items"], json!([]), "none was made");
 }

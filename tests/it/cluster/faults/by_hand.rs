@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::super::install::Installation;
 use super::trust::{CONFIGURATION, Visits};
-use super::{SECRET, TAKEN, flowing, installed};
+use super::{SECRET, TAKEN, flowing, in_time, installed};
 use crate::plane::Plane;
 use crate::webhook::server::Place;
 
@@ -21,7 +21,7 @@ fn a_certificate_that_is_replaced_by_hand_with_its_ca_fails_no_pod() {
     put(&installation, &place.pair);
     let webhook = installation.start(place, &["--tls-secret", SECRET]);
     let ca = webhook.server.place.path("ca.crt");
-    let webhook = webhook.configured(Some(&ca), &[], |_| {});
+    let webhook = webhook.configured(Some(&ca), &[], in_time);
     let stream = flowing(&installation);
     let visits = Visits::start(plane.admin(), &webhook);
     let mut old = webhook.server.place.pair.ca.clone();
@@ -42,12 +42,13 @@ fn a_certificate_that_is_replaced_by_hand_with_its_ca_fails_no_pod() {
         stream.goes_on(60);
         old = new.ca;
     }
-    let handshakes = visits.end();
+    let visited = visits.end();
     stream.end(
         &plane,
         "certificate and CA replaced by hand",
-        &format!("{swaps} rotations, {handshakes} fresh handshakes beside"),
+        &format!("{swaps} rotations, {visited}"),
     );
+    visited.went_well();
 }
 
 /// Puts the pair into the webhook's Secret.

@@ -40,13 +40,14 @@ fn a_leader_that_is_killed_in_mid_rotation_fails_no_pod() {
         });
         assert!(webhook.server.count(TAKEN) > taken, "and serves");
     }
-    let handshakes = visits.end();
+    let visited = visits.end();
     stream.end(
         &plane,
         "leading controller killed in mid-rotation",
         &format!(
-            "{} rotations finished by another, {handshakes} fresh handshakes beside",
+            "{} rotations finished by another, {visited}",
             rotations.len()
         ),
     );
+    visited.went_well();
 }

@@ -4,11 +4,13 @@
 //! Each test ends with a row of the table that the run of all tests prints. Each has a plane of its own.
 
 mod api_server;
+mod balancer;
 mod by_hand;
 mod etcd;
 mod leader;
 mod lost;
 mod policies;
+mod restart;
 mod rotations;
 mod stream;
 mod trust;
@@ -49,7 +51,7 @@ fn flowing(installation: &Installation<'_>) -> Stream {
 
 /// A webhook with the certificate in its files.
 fn serving<'i>(installation: &'i Installation<'i>) -> Webhook<'i> {
-    serving_as(installation, |_| {})
+    serving_as(installation, in_time)
 }
 
 /// The same with a change of the configurations.
@@ -57,6 +59,11 @@ fn serving_as<'i>(installation: &'i Installation<'i>, change: impl Fn(&mut Value
     let webhook = installation.start(Place::with(""), &[]);
     let ca = webhook.server.place.path("ca.crt");
     webhook.configured(Some(&ca), &[], change)
+}
+
+/// As it is installed: whatever happens, an answer comes within the time that is rendered by default.
+fn in_time(entry: &mut Value) {
+    entry["timeoutSeconds"] = json!(5);
 }
 
 /// A controller under its account's own rights, for a webhook that listens here.
@@ -80,7 +87,7 @@ fn control(installation: &Installation<'_>, flags: &[&str]) -> Controller {
 /// A webhook with the certificate that a controller makes, trusted as the controller has it.
 fn controlled<'i>(installation: &'i Installation<'i>) -> Webhook<'i> {
     let webhook = installation.start(Place::with(""), &["--tls-secret", SECRET]);
-    webhook.configured(None, &[], |_| {})
+    webhook.configured(None, &[], in_time)
 }
 
 /// Shows that what happens in the cluster still reaches the webhook: a policy edited now is soon in force.

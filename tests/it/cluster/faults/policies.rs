@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use serde_json::json;
 
 use super::super::policy;
-use super::{company, flowing, follows, installed, serving_as};
+use super::{company, flowing, follows, in_time, installed, serving_as};
 use crate::plane::Plane;
 
 #[test]
@@ -15,13 +15,14 @@ fn a_storm_of_policy_edits_fails_no_pod() {
     let installation = installed(&plane);
     // What is broken gets into the cluster when nobody checks it.
     let webhook = serving_as(&installation, |entry| {
+        in_time(entry);
         if entry["name"] == "policies.pullpass.dev" {
             entry["namespaceSelector"] = json!({"matchLabels": {"checked": "true"}});
         }
     });
     let stream = flowing(&installation);
     let (mut edits, mut digests) = (0, BTreeSet::new());
-    while stream.created() < super::PODS || edits < 200 {
+    while stream.created() < super::PODS || edits < 100 {
         match edits % 10 {
             // A few of them broken, so that what was in force stays.
             0 => installation.put("company", &format!("{}  mood: good\n", company())),

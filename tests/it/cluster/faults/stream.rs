@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::OpenOptions;
 use std::io::Write as _;
+use std::mem::take;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -79,6 +80,12 @@ impl Stream {
         });
     }
 
+    /// The same, whatever became of others.
+    pub(super) fn waits_for(&self, more: usize) {
+        let want = self.created() + more;
+        wait_until(&format!("{more} more Pods"), || self.created() >= want);
+    }
+
     /// There is no need to wait for the end to fail.
     fn is_unharmed(&self) {
         let failed = self.pods.failed.lock().unwrap();
@@ -91,38 +98,70 @@ impl Stream {
 
     /// Ends it, once there were enough, and writes what became of it into the table: none may have failed by us.
     pub(super) fn end(self, plane: &Plane, fault: &str, happened: &str) {
+        let end = self.ended(plane);
+        end.tell(fault, happened);
+        assert_eq!(end.failed, [""; 0], "failed by us");
+        assert_eq!(end.bare, BTreeSet::new(), "made without their secret");
+        assert_eq!(end.made, end.begun, "every Pod is made");
+    }
+
+    /// The same when some may have: how many failed by us, and how many were made without their secret.
+    pub(super) fn count(
+        self,
+        plane: &Plane,
+        fault: &str,
+        happened: impl Fn(usize, usize) -> String,
+    ) -> (usize, usize) {
+        let end = self.ended(plane);
+        let (failed, bare) = (end.failed.len(), end.bare.len());
+        end.tell(fault, &happened(failed, bare));
+        assert_eq!(end.made, end.begun, "every Pod is made");
+        (failed, bare)
+    }
+
+    fn ended(self, plane: &Plane) -> End {
         wait_until("enough Pods", || self.created() >= PODS);
         self.pods.ends.store(true, Ordering::Relaxed);
         let begun = RUNTIME
             .block_on(async { timeout(PATIENCE, self.flow).await })
             .expect("each creation comes to its end")
             .unwrap();
-        let Pods {
-            namespace,
-            secret,
-            failed,
+        let made = pods(plane, &self.pods.namespace);
+        let mut bare = take(&mut *self.pods.bare.lock().unwrap());
+        let without = made.iter().filter(|pod| !carries(pod, &self.pods.secret));
+        bare.extend(without.map(name));
+        End {
+            begun,
+            made: made.len(),
+            failed: take(&mut *self.pods.failed.lock().unwrap()),
             bare,
-            refused,
-            ..
-        } = &*self.pods;
-        let failed = failed.lock().unwrap();
-        let mut bare = bare.lock().unwrap();
-        let made = pods(plane, namespace);
-        bare.extend(made.iter().filter(|pod| !carries(pod, secret)).map(name));
-        let refused = refused.lock().unwrap();
+            refused: take(&mut *self.pods.refused.lock().unwrap()),
+        }
+    }
+}
+
+/// What became of a stream.
+struct End {
+    begun: usize,
+    made: usize,
+    failed: Vec<String>,
+    bare: BTreeSet<String>,
+    refused: BTreeMap<String, usize>,
+}
+
+impl End {
+    /// Writes a row of the table.
+    fn tell(&self, fault: &str, happened: &str) {
         let row = format!(
             "{fault:<52} | {:>7} | {:>12} | {:>17} | {happened}\n",
-            made.len(),
-            failed.len() + bare.len(),
-            refused.values().sum::<usize>(),
+            self.made,
+            self.failed.len() + self.bare.len(),
+            self.refused.values().sum::<usize>(),
         );
         let mut table = OpenOptions::new();
         let mut table = table.create(true).append(true).open(TABLE).unwrap();
         table.write_all(row.as_bytes()).unwrap();
-        println!("{row}{refused:#?}");
-        assert_eq!(*failed, [""; 0], "failed by us");
-        assert_eq!(*bare, BTreeSet::new(), "made without their secret");
-        assert_eq!(made.len(), begun, "every Pod is made");
+        println!("{row}{:#?}", self.refused);
     }
 }
 

@@ -3,6 +3,7 @@
 //! An API server keeps its connections, so that most Pods of a stream see no handshake. Whoever connects during a
 //! rotation must be served too.
 
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -58,14 +59,39 @@ impl<'w> Visits<'w> {
         }
     }
 
-    /// How many there were; none may have failed, nor one of an API server's.
-    pub(super) fn end(self) -> usize {
+    /// Ends them.
+    pub(super) fn end(self) -> Visited {
         self.ends.store(true, Ordering::Relaxed);
-        let (count, failed) = self.visitor.join().unwrap();
-        assert_eq!(failed, [""; 0], "of {count} handshakes");
-        let log = self.webhook.server.log();
-        assert_eq!(errors(self.webhook), self.errors, "{log}");
-        count
+        let (count, mut failed) = self.visitor.join().unwrap();
+        let after = errors(self.webhook);
+        if after != self.errors {
+            failed.push(format!("{after:?}, {}", self.webhook.server.log()));
+        }
+        Visited { count, failed }
+    }
+}
+
+/// How that went.
+pub(super) struct Visited {
+    count: usize,
+    failed: Vec<String>,
+}
+
+impl Visited {
+    /// None may have failed, nor one of an API server's.
+    pub(super) fn went_well(&self) {
+        assert_eq!(self.failed, [""; 0], "of {} handshakes", self.count);
+    }
+}
+
+impl fmt::Display for Visited {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { count, failed } = self;
+        write!(
+            f,
+            "{count} fresh handshakes beside ({} failed)",
+            failed.len()
+        )
     }
 }
 
