@@ -135,12 +135,17 @@ fn an_installation_is_well_or_what_is_not_is_named() {
         "{blind:?}"
     );
 
+    rights_are_compared(&plane, own);
+    certificates_are_judged(&plane, own, &secrets, &good);
+}
+
+fn rights_are_compared(plane: &Plane, own: &str) {
     let role = plane.admin().get(CONTROLLER).done();
     let less = json!([{"op": "remove", "path": "/rules/0"}]);
     plane.admin().json_patch(CONTROLLER, &less).done();
     let missing = [("error", "may not get, list, watch namespaces")];
     says(
-        &doctor(&plane, own, &[]),
+        &doctor(plane, own, &[]),
         1,
         &missing,
         "a right that is missing",
@@ -152,20 +157,23 @@ fn an_installation_is_well_or_what_is_not_is_named() {
         .admin()
         .merge(CONTROLLER, &json!({"rules": more}))
         .done();
-    let more = doctor(&plane, own, &[]);
+    let more = doctor(plane, own, &[]);
     says(
         &more,
         0,
         &[("warning", "more than the policies need: get nodes")],
         "a right more",
     );
-    let failed = doctor(&plane, own, &["--fail-on", "warning"]);
+    let failed = doctor(plane, own, &["--fail-on", "warning"]);
     assert_eq!(failed.status, 1, "{failed:?}");
     plane
         .admin()
         .merge(CONTROLLER, &json!({"rules": role["rules"]}))
         .done();
+}
 
+/// With an expired one, then with another CA's caBundle.
+fn certificates_are_judged(plane: &Plane, own: &str, secrets: &str, good: &Value) {
     let now = SystemTime::now();
     let names = ["127.0.0.1".to_owned(), "::1".to_owned()];
     let old = self_signed(&names, now - Duration::from_hours(24 * 365 * 30)).unwrap();
@@ -174,12 +182,12 @@ fn an_installation_is_well_or_what_is_not_is_named() {
     plane.admin().merge(&at, &expired).done();
     let lines = [("error", "the certificate expired at")];
     says(
-        &doctor(&plane, own, &[]),
+        &doctor(plane, own, &[]),
         1,
         &lines,
         "an expired certificate",
     );
-    plane.admin().merge(&at, &good).done();
+    plane.admin().merge(&at, good).done();
 
     let other = self_signed(&names, now).unwrap();
     let bundle = json!([{
@@ -188,7 +196,7 @@ fn an_installation_is_well_or_what_is_not_is_named() {
     }]);
     plane.admin().json_patch(MUTATING, &bundle).done();
     crate::plane::wait_until("the API server trusts the other CA alone", || {
-        doctor(&plane, own, &[])
+        doctor(plane, own, &[])
             .stdout
             .contains("the webhook cannot be called")
     });
@@ -196,10 +204,5 @@ fn an_installation_is_well_or_what_is_not_is_named() {
         ("error", "no CA of the configuration's `caBundle` signed"),
         ("error", "trial-pod"),
     ];
-    says(
-        &doctor(&plane, own, &[]),
-        1,
-        &lines,
-        "another CA's caBundle",
-    );
+    says(&doctor(plane, own, &[]), 1, &lines, "another CA's caBundle");
 }
