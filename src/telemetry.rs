@@ -19,6 +19,11 @@ pub enum LogFormat {
     Json,
 }
 
+/// Whatever the filter says. The Kubernetes client prints an answer that it cannot read, which may be a
+/// Secret, and at `trace` HTTP libraries print headers with tokens. What fails there is told by us.
+const SILENT: &str =
+    "kube_client=off,kube_runtime=off,hyper=info,hyper_util=info,rustls=info,tower=info";
+
 /// Why logging could not be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum TelemetryError {
@@ -62,8 +67,12 @@ pub fn init(format: LogFormat, filter: &str, color: bool) -> Result<(), Telemetr
 }
 
 fn parse(filter: &str) -> Result<EnvFilter, TelemetryError> {
+    let whole = match filter {
+        "" => SILENT.to_owned(),
+        filter => format!("{filter},{SILENT}"),
+    };
     EnvFilter::builder()
-        .parse(filter)
+        .parse(whole)
         .map_err(|source| TelemetryError::Filter {
             filter: filter.to_owned(),
             source,
@@ -98,6 +107,18 @@ mod tests {
             ("a=b=c", false, "not a pair"),
         ] {
             assert_eq!(parse(filter).is_ok(), want, "`{filter}`: {why}");
+        }
+    }
+
+    #[test]
+    fn no_filter_has_the_client_print_what_it_reads() {
+        for filter in ["", "trace", "kube_client=trace", "debug,kube_client=debug"] {
+            let shown = parse(filter).unwrap().to_string();
+            let client: Vec<_> = shown
+                .split(',')
+                .filter(|directive| directive.starts_with("kube_client"))
+                .collect();
+            assert_eq!(client, ["kube_client=off"], "{filter}: {shown}");
         }
     }
 

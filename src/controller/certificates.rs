@@ -255,6 +255,7 @@ impl Certificates {
             let until = plan.wake.and_then(|wake| wake.duration_since(now).ok());
             return Round::Rest(until.unwrap_or(LOOK).min(LOOK));
         }
+        let mut round = Round::Again;
         for step in plan.steps {
             match self.carry_out(&seen, &step).await {
                 Ok(()) => {}
@@ -266,11 +267,16 @@ impl Certificates {
                 }
                 Err(error) => {
                     self.failed(&step, &error);
-                    return Round::Failed;
+                    round = Round::Failed;
+                    // A configuration that refuses us keeps no other step from being made: what
+                    // has to wait for its caBundle is not planned before it is seen there.
+                    if !matches!(step.action, Action::ApplyBundle { .. }) {
+                        return round;
+                    }
                 }
             }
         }
-        Round::Again
+        round
     }
 
     /// All that a plan is made of, once everything is listed.

@@ -27,6 +27,8 @@ mod lint;
 #[cfg(test)]
 mod match_image;
 #[cfg(test)]
+mod monitoring;
+#[cfg(test)]
 mod mutate;
 #[cfg(test)]
 mod oracle;

@@ -62,7 +62,7 @@ fn template_with(values: &str, args: &[&str]) -> Ran {
 
 /// The objects of a rendering that must succeed.
 #[track_caller]
-fn rendered(values: &str) -> Vec<Value> {
+pub(crate) fn rendered(values: &str) -> Vec<Value> {
     let ran = template(values);
     assert_eq!(ran.status, 0, "{values}: {}", ran.stderr);
     documents(&ran.stdout)
@@ -101,10 +101,13 @@ const UPDATE: &str = "UPDATE_CHART";
 
 /// Compares a committed file that is made from the chart, or makes it.
 #[track_caller]
-fn committed(path: &str, want: &str) {
+pub(crate) fn committed(path: &str, want: &str) {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
     if std::env::var_os(UPDATE).is_some() {
-        std::fs::write(&file, want).unwrap();
+        // At once: other tests may be reading it.
+        let beside = file.with_extension("new");
+        std::fs::write(&beside, want).unwrap();
+        std::fs::rename(beside, &file).unwrap();
     }
     let is = std::fs::read_to_string(&file).unwrap_or_default();
     assert!(

@@ -184,6 +184,32 @@ const INSTALLATION: &[&[&str]] = &[
         "serviceMonitor: {enabled: true}",
         "serviceMonitor: {enabled: true, metricRelabelings: [{targetLabel: a}]}",
     ],
+    &["prometheusRule: {enabled: true}"],
+    &[
+        "prometheusRule: {enabled: true}",
+        "prometheusRule: {enabled: true, namespace: monitoring}",
+    ],
+    &[
+        "prometheusRule: {enabled: true}",
+        "prometheusRule: {enabled: true, labels: {release: p}}",
+    ],
+    &[
+        "prometheusRule: {enabled: true}",
+        "prometheusRule: {enabled: true, disabled: [ControllerErrors]}",
+    ],
+    &[
+        "prometheusRule: {enabled: true}",
+        "prometheusRule: {enabled: true, extraGroups: [{name: mine, rules: []}]}",
+    ],
+    &["grafanaDashboard: {enabled: true}"],
+    &[
+        "grafanaDashboard: {enabled: true}",
+        "grafanaDashboard: {enabled: true, namespace: monitoring}",
+    ],
+    &[
+        "grafanaDashboard: {enabled: true}",
+        "grafanaDashboard: {enabled: true, labels: {dashboards: 'yes'}}",
+    ],
     &["{controller: {enabled: false}, certManager: {enabled: true}}"],
     &[
         "{controller: {enabled: false}, certManager: {enabled: true}}",

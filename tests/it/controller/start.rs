@@ -114,3 +114,44 @@ fn without_certificates_to_keep_it_needs_no_right_to_them() {
     let secrets = plane.admin().get(&secrets).done();
     assert_eq!(secrets["items"], json!([]), "none was made");
 }
+
+#[test]
+fn a_configuration_that_it_may_not_patch_keeps_no_certificate_from_being_made() {
+    let site = Site::on(Plane::shared());
+    site.configure();
+    let own = &site.installation.own;
+    let at = format!("/apis/rbac.authorization.k8s.io/v1/clusterroles/pullpass-controller-{own}");
+    let mut role = site.admin().get(&at).done();
+    for rule in role["rules"].as_array_mut().unwrap() {
+        if rule["resources"] == json!(["mutatingwebhookconfigurations"]) {
+            rule["verbs"] = json!(["get", "list", "watch"]);
+        }
+    }
+    site.admin().put(&at, &role).done();
+    let controller = site.control(&[]);
+    wait_until("the certificate is made", || site.served().is_some());
+    let (reason, note) = wait_for("an Event", || {
+        site.events("default", &site.configuration).pop()
+    });
+    assert_eq!(reason, "CertificateRotationFailed");
+    assert!(
+        note.contains("may not be written") && note.contains("pullpass render rbac"),
+        "{note}"
+    );
+    let said = controller.get("/readyz").body;
+    let configuration = format!("MutatingWebhookConfiguration `{}`", site.configuration);
+    assert!(said.contains(&configuration), "{said}");
+
+    for rule in role["rules"].as_array_mut().unwrap() {
+        if rule["resources"] == json!(["mutatingwebhookconfigurations"]) {
+            rule["verbs"] = json!(["get", "list", "watch", "patch"]);
+        }
+    }
+    role["metadata"]
+        .as_object_mut()
+        .unwrap()
+        .remove("resourceVersion");
+    site.admin().put(&at, &role).done();
+    wait_until("it goes on when the right is there", || site.is_at_rest());
+    controller.until_ready();
+}

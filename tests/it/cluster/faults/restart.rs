@@ -7,9 +7,10 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::super::install::{Installation, Webhook};
+use super::super::pod;
 use super::balancer::Balancer;
 use super::{SECRET, control, flowing, installed};
-use crate::plane::Plane;
+use crate::plane::{Plane, wait_until};
 use crate::webhook::server::{Place, Server};
 
 /// How many are replaced.
@@ -30,8 +31,8 @@ fn a_rolling_restart_fails_no_pod() {
     let stream = flowing(&installation);
     for _ in 0..TIMES {
         let fresh = replicas.begin();
-        stream.goes_on(50);
-        replicas.was_called();
+        stream.goes_on(20);
+        replicas.is_called();
         let old = replicas.replace_by(fresh);
         old.signal("TERM");
         let late = replicas.balancer.leaves(&old);
@@ -68,7 +69,7 @@ fn killed(failure_policy: &str) -> (usize, usize) {
     let stream = flowing(&installation);
     for _ in 0..TIMES {
         stream.waits_for(100);
-        replicas.was_called();
+        replicas.is_called();
         replicas.older.server.signal("KILL");
         let fresh = replicas.begin();
         let old = replicas.replace_by(fresh);
@@ -90,6 +91,8 @@ struct Replicas<'i> {
     /// It holds the configurations too, whichever process it is.
     older: Webhook<'i>,
     balancer: Balancer,
+    /// A namespace for Pods beside the stream.
+    beside: String,
 }
 
 impl<'i> Replicas<'i> {
@@ -111,6 +114,7 @@ impl<'i> Replicas<'i> {
             newer,
             older,
             balancer,
+            beside: installation.plane.namespace("beside"),
         }
     }
 
@@ -119,9 +123,23 @@ impl<'i> Replicas<'i> {
         begin(self.installation, &self.balancer)
     }
 
-    /// The end of one that nobody calls would show nothing.
-    fn was_called(&self) {
-        assert!(self.older.calls() > 0, "the older one was called");
+    /// Waits until the older one was called: the end of one that nobody calls would show nothing.
+    fn is_called(&self) {
+        let admin = self.installation.plane.admin();
+        let at = format!("/api/v1/namespaces/{}/pods?dryRun=All", self.beside);
+        let ask = || admin.post(&at, &pod("beside", &json!({}))).done();
+        wait_until("the older one is called", || {
+            let called = self.older.calls() > 0;
+            if !called {
+                // An API server opens more connections when many ask at once.
+                std::thread::scope(|scope| {
+                    for _ in 0..8 {
+                        scope.spawn(ask);
+                    }
+                });
+            }
+            called
+        });
     }
 
     /// The older one, in whose place there is another.

@@ -161,7 +161,7 @@ impl End {
         let mut table = OpenOptions::new();
         let mut table = table.create(true).append(true).open(TABLE).unwrap();
         table.write_all(row.as_bytes()).unwrap();
-        println!("{row}{:#?}", self.refused);
+        println!("{row}{:#?}{:#?}", self.failed, self.refused);
     }
 }
 
