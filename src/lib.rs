@@ -19,7 +19,8 @@
 //! 9. `server`, `metrics`, `telemetry` (feature `serve`): the HTTPS webhook.
 //! 10. `cluster` (feature `cluster`): watches of a cluster, folded into the snapshot in force.
 //! 11. `controller` (feature `cluster`): carries out what is planned, one process at a time.
-//! 12. `cli` (feature `cli`): one file a command.
+//! 12. `doctor` (feature `cluster`): what is well in an installation, and what to do about the rest.
+//! 13. `cli` (feature `cli`): one file a command.
 //!
 //! ```
 //! use pullpass::admission::{admit, review::Pod};
@@ -76,6 +77,8 @@ pub mod telemetry;
 pub mod cluster;
 #[cfg(feature = "cluster")]
 pub mod controller;
+#[cfg(feature = "cluster")]
+pub mod doctor;
 
 #[cfg(all(feature = "cli", feature = "cluster"))]
 pub mod cli;

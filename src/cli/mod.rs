@@ -6,6 +6,7 @@
 pub mod certs;
 pub mod completion;
 pub mod controller;
+pub mod doctor;
 pub mod explain;
 pub mod input;
 pub mod lint;
@@ -93,6 +94,7 @@ enum Command {
     Lint(lint::Args),
 
     Test(test::Args),
+    Doctor(doctor::Args),
     Render(manifests::Args),
     Certs(certs::Args),
     Schema(schema::Args),
@@ -147,6 +149,7 @@ pub fn run(args: Vec<OsString>) -> Exit {
         Command::Mutate(args) => mutate::run(&args, &mut io),
         Command::Lint(args) => lint::run(&args, &mut io),
         Command::Test(args) => test::run(&args, &mut io),
+        Command::Doctor(args) => doctor::run(&args, &mut io),
         Command::Render(args) => manifests::run(&args, &mut io),
         Command::Certs(args) => certs::run(&args, &mut io),
         Command::Schema(args) => schema::run(&args, &mut io),

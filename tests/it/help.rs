@@ -11,6 +11,7 @@ fn help_is_what_it_was() {
         "match",
         "mutate",
         "test",
+        "doctor",
         "render",
         "render rbac",
         "render webhook-configuration",

@@ -17,6 +17,8 @@ mod controller;
 #[cfg(test)]
 mod diagnostics;
 #[cfg(test)]
+mod doctor;
+#[cfg(test)]
 mod examples;
 #[cfg(test)]
 mod help;
