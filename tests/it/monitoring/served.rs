@@ -68,8 +68,14 @@ fn ours() -> Served {
         .plane
         .account(&installation.own, "pullpass-controller");
     let kubeconfig = account.kubeconfig.to_str().unwrap();
-    let controller =
-        Controller::start(&["--namespace", &installation.own, "--kubeconfig", kubeconfig]);
+    let controller = Controller::start(&[
+        "--namespace",
+        &installation.own,
+        "--kubeconfig",
+        kubeconfig,
+        "--tls-secret",
+        "pullpass-webhook-tls",
+    ]);
     wait_until("it leads and has made a CA", || {
         let text = controller.get("/metrics").body;
         text.contains("pullpass_leader{} 1") && text.contains("seconds{kind=\"ca\"}")
