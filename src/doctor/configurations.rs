@@ -227,6 +227,7 @@ mod tests {
 
     #[test]
     fn a_configuration_is_as_it_was_rendered_or_told() {
+        #[expect(clippy::type_complexity, reason = "a table of a test")]
         let rows: [(&dyn Fn(&mut Value), State, &str); 7] = [
             (&|_| {}, State::Ok, "as rendered"),
             (
