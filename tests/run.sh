@@ -12,7 +12,7 @@ status=0
 tests/controlplane/build.sh || exit 1
 tests/helm/build.sh || exit 1
 tests/promtool/build.sh || exit 1
-cargo test --locked --all-targets 2>&1 | tee "$log" || status=1
+cargo test --locked --no-fail-fast --all-targets 2>&1 | tee "$log" || status=1
 cargo test --locked --doc 2>&1 | tee -a "$log" || status=1
 if [[ -s $faults ]]; then
   printf '%-52s | %7s | %12s | %17s | %s\n' 'fault' 'created' 'failed by us' 'refused by others' 'what happened'

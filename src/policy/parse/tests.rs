@@ -165,7 +165,7 @@ fn a_config_map_holds_policies_where_its_label_and_namespace_say() {
         (
             config_map("", "data: {a.yaml: 'kind: Pod'}"),
             false,
-            "0 rejected, 1 foreign",
+            "0 rejected, 1 foreign, PP135",
             "a Pod",
         ),
         (
