@@ -7,7 +7,7 @@
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
@@ -72,18 +72,11 @@ impl Balancer {
         wait_until("connections go there", || self.sends_to(server));
     }
 
-    /// Waits until it has seen that a webhook ends, and forgets it; how long that took.
-    pub(super) fn leaves(&self, server: &Server) -> Duration {
-        let begun = Instant::now();
+    /// Waits until it has seen that a webhook ends, and forgets it.
+    pub(super) fn leaves(&self, server: &Server) {
         wait_until("no connections go there", || !self.sends_to(server));
         let mut all = self.ends.all.lock().unwrap();
         all.retain(|end| end.admission != server.admission);
-        begun.elapsed()
-    }
-
-    /// How many connections were sent somewhere.
-    pub(super) fn connections(&self) -> usize {
-        self.ends.connections.load(Ordering::Relaxed)
     }
 
     fn sends_to(&self, server: &Server) -> bool {
