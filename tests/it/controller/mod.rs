@@ -14,6 +14,7 @@ use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime};
 
 use base64::Engine as _;
@@ -248,6 +249,8 @@ pub(crate) struct Controller {
     child: Child,
     admin: SocketAddr,
     log: Arc<Mutex<String>>,
+    /// Ends when the log is whole.
+    reader: Option<JoinHandle<()>>,
 }
 
 impl Controller {
@@ -274,7 +277,7 @@ impl Controller {
         let log = Arc::new(Mutex::new(String::new()));
         let lines = BufReader::new(child.stderr.take().unwrap());
         let shared = Arc::clone(&log);
-        std::thread::spawn(move || {
+        let reader = std::thread::spawn(move || {
             for line in lines.lines() {
                 shared.lock().unwrap().extend([&*line.unwrap(), "\n"]);
             }
@@ -287,7 +290,12 @@ impl Controller {
             let line = lines.find(|line| line["message"] == "listening")?;
             line["address"].as_str()?.parse().ok()
         });
-        Self { child, admin, log }
+        Self {
+            child,
+            admin,
+            log,
+            reader: Some(reader),
+        }
     }
 
     pub(crate) fn log(&self) -> String {
@@ -332,6 +340,7 @@ impl Controller {
             .status();
         assert!(sent.unwrap().success());
         let status = self.child.wait().unwrap();
+        self.reader.take().unwrap().join().unwrap();
         (status.code().unwrap_or(-1), self.log())
     }
 }
