@@ -81,6 +81,8 @@ pub mod cluster;
 #[cfg(feature = "cluster")]
 pub mod controller;
 #[cfg(feature = "cluster")]
+pub mod credentials;
+#[cfg(feature = "cluster")]
 pub mod doctor;
 
 #[cfg(all(feature = "cli", feature = "cluster"))]

@@ -15,6 +15,8 @@ mod completion;
 #[cfg(test)]
 mod controller;
 #[cfg(test)]
+mod credentials;
+#[cfg(test)]
 mod diagnostics;
 #[cfg(test)]
 mod doctor;
@@ -29,6 +31,8 @@ mod match_image;
 #[cfg(test)]
 mod monitoring;
 #[cfg(test)]
+mod moto;
+#[cfg(test)]
 mod mutate;
 #[cfg(test)]
 mod oracle;
@@ -38,6 +42,8 @@ mod plane;
 mod policy_test;
 #[cfg(test)]
 mod properties;
+#[cfg(test)]
+mod registry;
 #[cfg(test)]
 mod render;
 #[cfg(test)]

@@ -5,7 +5,9 @@ for each call, with an expiry in the future; errors in the form of ECR's protoco
 metadata; faults. It says where it listens in one line of JSON, and ends with its standard input.
 
     GET  /pullpass/calls   what was called, oldest first
-    POST /pullpass/set     {"lifetime": SECONDS, "faults": [FAULT…], "allow": {"user": [ACTION…], "role": [ACTION…]}}, each as told
+    POST /pullpass/set     {"lifetimes": {REGION: SECONDS}, "faults": [FAULT…], "allow": {"user": [ACTION…], "role": [ACTION…]}}
+
+What is not in an order stays as it is. A token lives for twelve hours where no lifetime is set.
 
 A fault is {"service": "ecr" | "sts" | "metadata", "kind": KIND} and optionally "region" and "times". ECR's answer may be
 "expired", "undated", "empty", "tokenless", "malformed", "passwordless" or "garbage"; any service may be in "throttle" or
@@ -22,7 +24,7 @@ import sys
 import threading
 
 from moto import settings
-from moto.core.exceptions import JsonRESTError
+from moto.core.exceptions import JsonRESTError, _RESTError as RESTError
 from moto.core.responses import ActionResult
 from moto.ecr.responses import ECRResponse
 from moto.iam.access_control import IAMRequest
@@ -46,7 +48,7 @@ class State:
         self.lock = threading.Condition()
         self.calls = []
         self.faults = []
-        self.lifetime = 12 * 3600
+        self.lifetimes = {}
 
     def called(self, **call):
         with self.lock:
@@ -71,7 +73,7 @@ class State:
 
     def set(self, wanted):
         with self.lock:
-            self.lifetime = wanted.get("lifetime", self.lifetime)
+            self.lifetimes = wanted.get("lifetimes", self.lifetimes)
             self.faults = wanted.get("faults", self.faults)
             for who, actions in wanted.get("allow", {}).items():
                 allow(who, actions)
@@ -128,7 +130,7 @@ def get_authorization_token(self):
     )
     text = {"passwordless": "AWS", "malformed": None}.get(fault, f"AWS:{password}")
     # ECR answers with milliseconds; a moment ago is in the past for any clock of the same machine.
-    lifetime = -1 if fault == "expired" else state.lifetime
+    lifetime = -1 if fault == "expired" else state.lifetimes.get(region, 12 * 3600)
     data = {
         "authorizationToken": base64.b64encode(text.encode()).decode() if text else "%%%",
         "expiresAt": NOW() + datetime.timedelta(seconds=lifetime),
@@ -167,14 +169,18 @@ def patch():
 
     TokenResponse._authenticate_and_authorize_normal_action = authenticate_signed
 
-    # moto refuses in XML. ECR speaks JSON 1.1, whose errors are 400 with `__type`.
+    # moto refuses all in one XML. ECR speaks JSON 1.1, whose errors are 400 with `__type`; that of STS has no `Errors`.
     def in_json(name, code, words):
         plain = getattr(IAMRequest, name)
 
         def refuse(self, *args):
             if self._service == "ecr":
                 raise JsonRESTError(code, words(self))
-            plain(self, *args)
+            try:
+                plain(self, *args)
+            except RESTError as error:
+                error.description = re.sub("</?Errors>", "", error.description)
+                raise
 
         setattr(IAMRequest, name, refuse)
 

@@ -140,7 +140,7 @@ spec:
     let a = &policy.credentials[0];
     assert!(a.hold_pods && a.keep);
     assert_eq!(a.hold_timeout, Duration::from_secs(90));
-    assert_eq!(a.registries, ["quay.io".into(), "reg:5000".into()]);
+    assert_eq!(a.registries, ["quay.io", "reg:5000"].map(Box::<str>::from));
     assert_eq!(
         policy.credentials[1].hold_timeout,
         Duration::from_mins(1),
