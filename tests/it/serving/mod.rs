@@ -2,6 +2,7 @@
 
 mod admin;
 mod answers;
+mod calls;
 mod certificates;
 mod client;
 mod crowd;
