@@ -12,9 +12,8 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use tokio::task::spawn_blocking;
-use tokio::time::timeout;
 
-use super::{SOON, Setup};
+use super::Setup;
 use crate::go::built;
 
 /// Ends of a server.
@@ -105,6 +104,6 @@ async fn round() -> Report {
         serde_json::from_str(&text).unwrap()
     });
     let report = report.await.unwrap();
-    timeout(SOON, ends.task).await.unwrap().unwrap().unwrap();
+    ends.ends().await;
     report
 }

@@ -28,7 +28,7 @@ use pullpass::server::{
 use tempfile::TempDir;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use client::Client;
 
@@ -147,6 +147,11 @@ impl Running {
 
     fn stop(&mut self) {
         self.stop.take().unwrap().send(()).unwrap();
+    }
+
+    /// Waits for the end that it was asked for.
+    async fn ends(self) {
+        timeout(SOON, self.task).await.unwrap().unwrap().unwrap();
     }
 }
 
