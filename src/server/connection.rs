@@ -50,7 +50,7 @@ const PRESS: Duration = Duration::from_millis(100);
 /// does so under the lock under which a request takes the connection: such a request has not been
 /// written, and is sent on another one. To one with a request it says nothing (RFC 9110, 15.2),
 /// and the answer follows, with `Connection: close`. The words are for the logs of clients.
-const FAREWELL: &[u8] = b"HTTP/1.1 100 Shutting Down\r\n\r\n";
+const FAREWELL: &[u8] = b"HTTP/1.1 100 pullpass shuts down\r\n\r\n";
 
 /// Serves a connection until either side ends it.
 ///

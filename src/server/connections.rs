@@ -186,22 +186,69 @@ pub(super) async fn finishing(stage: &mut watch::Receiver<Stage>) {
 
 /// A connection could not be accepted.
 async fn refused(error: &io::Error, open: &Open) {
-    // The client was gone before we came: nothing to wait for.
-    if matches!(
-        error.kind(),
-        io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset
-    ) {
-        return;
-    }
-    if error
-        .raw_os_error()
-        .is_some_and(|code| NO_DESCRIPTOR.contains(&code))
-    {
-        tracing::warn!(%error, "cannot accept a connection; the limit on open files is too low");
-        // One idle connection less gives a descriptor back.
-        open.make_room();
-    } else {
-        tracing::warn!(%error, "cannot accept a connection");
+    match Refusal::of(error) {
+        // Nothing to wait for.
+        Refusal::ClientGone => return,
+        Refusal::NoDescriptor => {
+            tracing::warn!(%error, "cannot accept a connection; the limit on open files is too low");
+            // One idle connection less gives a descriptor back.
+            open.make_room();
+        }
+        // No connection of ours would be better off without another one.
+        Refusal::Other => tracing::warn!(%error, "cannot accept a connection"),
     }
     sleep(RETRY).await;
+}
+
+/// Why a connection could not be accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Refusal {
+    /// Before we came.
+    ClientGone,
+    NoDescriptor,
+    Other,
+}
+
+impl Refusal {
+    fn of(error: &io::Error) -> Self {
+        use io::ErrorKind::{ConnectionAborted, ConnectionReset};
+        match error.raw_os_error() {
+            Some(code) if NO_DESCRIPTOR.contains(&code) => Self::NoDescriptor,
+            _ if matches!(error.kind(), ConnectionAborted | ConnectionReset) => Self::ClientGone,
+            _ => Self::Other,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn only_a_lack_of_descriptors_costs_an_idle_connection() {
+        for (code, name, want, why) in [
+            (
+                23,
+                "ENFILE",
+                Refusal::NoDescriptor,
+                "the system has none left",
+            ),
+            (24, "EMFILE", Refusal::NoDescriptor, "nor has this process"),
+            (103, "ECONNABORTED", Refusal::ClientGone, "it went"),
+            (104, "ECONNRESET", Refusal::ClientGone, "it went"),
+            (1, "EPERM", Refusal::Other, "a firewall's word"),
+            (71, "EPROTO", Refusal::Other, "an error of that connection"),
+            (100, "ENETDOWN", Refusal::Other, "an error of the network"),
+            (
+                105,
+                "ENOBUFS",
+                Refusal::Other,
+                "memory is short, not places",
+            ),
+        ] {
+            let error = io::Error::from_raw_os_error(code);
+            assert_eq!(Refusal::of(&error), want, "{name}: {why}");
+        }
+    }
 }

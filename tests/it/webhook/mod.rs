@@ -2,6 +2,7 @@
 
 mod certificates;
 pub(crate) mod client;
+mod descriptors;
 mod metrics;
 mod reload;
 pub(crate) mod server;
