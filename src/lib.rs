@@ -7,7 +7,8 @@
 //! 2. [`hosts`]: the host grammars of the registries that policies can name as a class.
 //! 3. [`diagnostic`], [`names`], [`yaml`]: what a person wrote, and what is wrong with it.
 //! 4. [`policy`]: text → document → table → decision.
-//! 5. [`objects`], [`snapshot`], [`load`]: what a decision reads beside the Pod, published whole.
+//! 5. [`objects`], [`snapshot`], [`load`]: what a decision reads beside the Pod, published whole;
+//!    [`status`]: what a controller says of its Secrets.
 //! 6. [`admission`], [`manifest`]: a whole AdmissionReview answered as a function of its bytes, and
 //!    manifests from files by the same code.
 //! 7. [`plan`]: what a controller should do next.
@@ -57,6 +58,7 @@ pub mod policy;
 pub mod load;
 pub mod objects;
 pub mod snapshot;
+pub mod status;
 
 pub mod admission;
 
