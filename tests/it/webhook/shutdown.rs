@@ -90,7 +90,8 @@ fn idle_clients_are_asked_to_go_and_hold_nothing_up() {
     for mut client in clients {
         let word = client.receive().unwrap();
         assert!(
-            word.head.starts_with("http/1.1 100 pullpass shuts down\r\n"),
+            word.head
+                .starts_with("http/1.1 100 pullpass shuts down\r\n"),
             "{word:?}"
         );
     }
