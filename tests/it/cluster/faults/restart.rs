@@ -17,7 +17,7 @@ use crate::webhook::server::{Place, Server};
 /// How many are replaced.
 const TIMES: u32 = 10;
 
-/// Each goes on serving for 2 s after the signal. That has to be longer than it takes until nobody sends connections there
+/// Each goes on serving for 2 s after the signal, which has to be longer than it takes until nobody sends connections there
 /// any more: 10 s by default, for nodes that learn of it over the network. Here the balancer looks every half second.
 const FLAGS: [&str; 4] = ["--tls-secret", SECRET, "--drain", "2s"];
 
