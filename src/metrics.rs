@@ -141,6 +141,10 @@ pub enum Resource {
     Secrets,
     /// Webhook configurations, each by its name.
     WebhookConfigurations,
+    /// ConfigMaps in which a controller says which Secrets stand.
+    Status,
+    /// The Lease of controllers.
+    Leases,
 }
 
 impl Resource {
@@ -153,6 +157,8 @@ impl Resource {
             Self::ServiceAccounts => "serviceaccounts",
             Self::Secrets => "secrets",
             Self::WebhookConfigurations => "webhookconfigurations",
+            Self::Status => "status",
+            Self::Leases => "leases",
         }
     }
 }
@@ -617,6 +623,7 @@ mod tests {
             namespace: String::new(),
             pod: String::new(),
             rules: String::new(),
+            held: String::new(),
         }
     }
 

@@ -21,6 +21,7 @@ use crate::metrics::{Metrics, Resource};
 use crate::policy::table::Table;
 use crate::server::health::Check;
 use crate::snapshot::{ScopeOptions, Snapshot};
+use crate::status::Presence;
 
 /// Events of a watch that are taken in one go.
 const CHUNK: usize = 512;
@@ -74,6 +75,7 @@ impl Feed {
             namespaces: Arc::clone(fold::namespaces().live()),
             accounts: Arc::clone(fold::accounts().live()),
             scope: scope.clone(),
+            presence: Presence::default(),
         };
         let feed = Self {
             client,
@@ -127,6 +129,7 @@ impl Feed {
                     namespaces: Arc::clone(names.live()),
                     accounts: Arc::clone(known.live()),
                     scope: scope.clone(),
+                    presence: Presence::default(),
                 });
                 is_new = false;
                 next = Instant::now() + PAUSE;

@@ -212,6 +212,7 @@ fn log(endpoint: Endpoint, facts: &Facts, took: Duration) {
         operation = facts.operation.as_str(),
         outcome = facts.outcome.as_str(),
         rules = facts.rules,
+        held = facts.held,
         microseconds,
         "decided"
     );

@@ -17,6 +17,7 @@ use crate::snapshot::Snapshot;
 
 mod accounts;
 mod audits;
+mod holds;
 mod lacks;
 mod patches;
 mod plugin;
@@ -187,6 +188,8 @@ fn assert_legal(patch: &Patch) {
                     | ["spec", "imagePullSecrets", "-"]
                     | ["spec", "containers" | "initContainers", _, "envFrom"]
                     | ["spec", "containers" | "initContainers", _, "envFrom", "-"]
+                    | ["spec", "schedulingGates"]
+                    | ["spec", "schedulingGates", "-"]
                     | ["metadata"]
                     | ["metadata", "annotations"]
                     | ["metadata", "annotations", "pullpass.dev~1rules"],
