@@ -5,6 +5,8 @@ mod accounts;
 mod audit;
 mod fake;
 mod faults;
+mod hand;
+mod holds;
 pub(crate) mod install;
 mod others;
 mod pods;
