@@ -110,7 +110,7 @@ pub enum StatusError {
 struct Text {
     version: u32,
     #[serde(default)]
-    ready: BTreeMap<Box<str>, BTreeSet<Arc<str>>>,
+    ready: BTreeMap<Box<str>, BTreeSet<Box<str>>>,
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     names: BTreeSet<Box<str>>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -139,7 +139,10 @@ impl Status {
         let values = text.values.into_iter();
         Ok(Self {
             ready: ready
-                .filter_map(|(credential, all)| Some((name(&credential)?, all)))
+                .filter_map(|(credential, all)| {
+                    let all = all.into_iter().map(Arc::from).collect();
+                    Some((name(&credential)?, all))
+                })
                 .collect(),
             memory: Memory {
                 names: text.names.iter().filter_map(|text| name(text)).collect(),
@@ -159,7 +162,7 @@ impl Status {
         let text = Text {
             version: VERSION,
             ready: ready
-                .map(|(name, all)| (named(name), all.clone()))
+                .map(|(name, all)| (named(name), all.iter().map(|n| (**n).into()).collect()))
                 .collect(),
             names: self.memory.names.iter().map(named).collect(),
             values: values
