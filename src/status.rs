@@ -268,7 +268,7 @@ mod tests {
 
     #[test]
     fn what_is_written_is_read_and_equal_for_equal_content() {
-        let at = UNIX_EPOCH + Duration::from_secs(1_800_000_000);
+        let at = UNIX_EPOCH + Duration::from_hours(500_000);
         let mut status = ready("ecr", &["web", "api"]);
         status.memory.names.insert(name("hub"));
         let value = Remembered {

@@ -221,7 +221,7 @@ mod tests {
             Nothing,
         }
         use Comes::{Nothing, Status};
-        let renewed = SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000);
+        let renewed = SystemTime::UNIX_EPOCH + Duration::from_hours(500_000);
         let start = Instant::now();
         let mut seen = Seen::new();
         // At which second; the news, and whether a Pod in `web` waits by them.

@@ -158,6 +158,10 @@ where
 }
 
 /// What became of asking the handler.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly all are answers, and a box would be an allocation for each"
+)]
 enum Told<E> {
     Answer(Answer),
     Unready(&'static str),

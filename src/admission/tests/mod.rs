@@ -184,12 +184,10 @@ fn assert_legal(patch: &Patch) {
             (operation, tokens.as_slice()),
             (
                 PatchOperation::Add(_),
-                ["spec", "imagePullSecrets"]
-                    | ["spec", "imagePullSecrets", "-"]
+                ["spec", "imagePullSecrets" | "schedulingGates"]
+                    | ["spec", "imagePullSecrets" | "schedulingGates", "-"]
                     | ["spec", "containers" | "initContainers", _, "envFrom"]
                     | ["spec", "containers" | "initContainers", _, "envFrom", "-"]
-                    | ["spec", "schedulingGates"]
-                    | ["spec", "schedulingGates", "-"]
                     | ["metadata"]
                     | ["metadata", "annotations"]
                     | ["metadata", "annotations", "pullpass.dev~1rules"],

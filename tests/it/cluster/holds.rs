@@ -7,8 +7,7 @@ use std::time::{Duration, Instant};
 use pullpass::status::{GATE, Shard};
 use serde_json::{Value, json};
 
-use super::fake::{Fake, Mood, OWN};
-use super::hand::{Hand, held_lease};
+use super::hand::Hand;
 use super::install::{Installation, Webhook, put};
 use super::{pod, pods, policy, secrets};
 use crate::plane::hook::{Hook, patching};
@@ -20,7 +19,7 @@ use crate::webhook::{patch, review};
 const LEASE: Duration = Duration::from_secs(15);
 
 /// Pods are held for `slow-creds` and not for `fast-creds`.
-fn held_for() -> String {
+pub(super) fn held_for() -> String {
     let rules = ["slow", "fast"].map(|name| {
         format!(
             "    - {{name: {name}, match: {{images: [{name}.io]}}, inject: {{imagePullSecrets: [{name}-creds]}}}}\n"
@@ -331,7 +330,7 @@ fn when_the_lease_runs_out_nobody_is_held_any_more_nor_by_a_webhook_started_anew
     let took = stopped.elapsed();
     assert!(took <= lasts + Duration::from_secs(2), "{took:?}");
     // The last renewal was a tenth of the time before it stopped, and its way took some time as well.
-    assert!(took >= lasts - lasts / 5, "not before: {took:?}");
+    assert!(took >= lasts / 5 * 4, "not before: {took:?}");
 
     let second = installation.process(Place::with(""), &[]);
     let knows = |resource: &str| second.count(&format!("pullpass_cache_objects{{{resource}}}"));
@@ -353,113 +352,9 @@ fn when_the_lease_runs_out_nobody_is_held_any_more_nor_by_a_webhook_started_anew
 }
 
 /// Whether a patch has our gate.
-fn holds(patch: &Value) -> bool {
+pub(super) fn holds(patch: &Value) -> bool {
     let operations = patch.as_array().unwrap();
     operations
         .iter()
         .any(|operation| operation["path"] == "/spec/schedulingGates")
-}
-
-/// A webhook of this API server, and whether it holds a Pod in `web`.
-fn asked(fake: &Fake) -> (Server, impl Fn(&Server) -> bool) {
-    let namespace =
-        json!({"metadata": {"name": "web", "labels": {"kubernetes.io/metadata.name": "web"}}});
-    fake.holds("namespaces", &[namespace]);
-    let account = json!({"metadata": {"name": "default", "namespace": "web"}});
-    fake.holds("serviceaccounts", &[account]);
-    let metadata =
-        json!({"name": "company", "namespace": OWN, "labels": {"pullpass.dev/policy": "true"}});
-    let map = json!({"metadata": metadata, "data": {"policy.yaml": held_for()}});
-    fake.holds("configmaps", &[map]);
-    let server = fake.webhook();
-    server.until_ready();
-    (server, |server| {
-        holds(&patch(&server.client().ask(&review("web", &["slow.io/a"]))))
-    })
-}
-
-fn status(name: &str, text: &Value) -> Value {
-    json!({"metadata": {"name": name, "namespace": OWN}, "data": {"status.json": text}})
-}
-
-const LACKING: &str = r#"{"version":1,"ready":{"slow-creds":[]}}"#;
-
-#[test]
-fn without_the_right_to_read_what_a_controller_says_a_webhook_serves_and_holds_nobody() {
-    let fake = Fake::start();
-    for resource in ["status", "leases"] {
-        fake.becomes(resource, Mood::Refuses(403));
-    }
-    let shard = Shard::of("web").to_string();
-    fake.holds("status", &[status(&shard, &json!(LACKING))]);
-    fake.holds("leases", &[held_lease()]);
-    let (server, is_held) = asked(&fake);
-    for resource in ["status", "leases"] {
-        let of = |metric: &str| server.count(&format!("{metric}{{resource=\"{resource}\"}}"));
-        wait_until("it is counted", || of("pullpass_watch_errors_total") > 0);
-        assert_eq!(of("pullpass_cache_synced"), 0, "{resource}");
-    }
-    for what in [
-        "the status ConfigMaps in `pullpass-system` may not be read",
-        "the Lease `pullpass-controller` may not be read",
-    ] {
-        wait_until("it is told", || server.log().contains(what));
-    }
-    assert!(!is_held(&server));
-    assert_eq!(server.get("/readyz").status, 200);
-    for resource in ["status", "leases"] {
-        fake.becomes(resource, Mood::Answers);
-    }
-    wait_until("both are read", || {
-        ["status", "leases"].iter().all(|resource| {
-            server.count(&format!("pullpass_cache_synced{{resource=\"{resource}\"}}")) == 1
-        })
-    });
-    // The Lease may have run out by now; its next renewal counts.
-    let mut renewed = held_lease();
-    renewed["spec"]["leaseTransitions"] = json!(2);
-    fake.sends("leases", "MODIFIED", &renewed);
-    wait_until("it holds Pods", || is_held(&server));
-}
-
-#[test]
-fn a_status_or_lease_of_a_wrong_shape_stops_no_watch_and_holds_nobody() {
-    let fake = Fake::start();
-    let shard = Shard::of("web").to_string();
-    let other = Shard::all().map(|shard| shard.to_string());
-    let other = other.into_iter().find(|name| *name != shard).unwrap();
-    let odd = [
-        json!({"metadata": {"name": "any", "namespace": OWN}, "data": {"status.json": LACKING}}),
-        json!({"metadata": {"name": other, "namespace": OWN}, "data": [3]}),
-        json!({"metadata": {"name": shard, "namespace": OWN}, "data": {"status.json": 3}}),
-    ];
-    fake.holds("status", &odd);
-    fake.holds("leases", &[held_lease()]);
-    let (server, is_held) = asked(&fake);
-    wait_until("both are read", || {
-        ["status", "leases"].iter().all(|resource| {
-            server.count(&format!("pullpass_cache_synced{{resource=\"{resource}\"}}")) == 1
-        })
-    });
-    assert!(!is_held(&server), "none can be read");
-    for object in &odd {
-        fake.sends("status", "MODIFIED", object);
-    }
-    fake.sends("status", "MODIFIED", &status(&shard, &json!(LACKING)));
-    wait_until("what can be read counts", || {
-        let mut renewed = held_lease();
-        renewed["spec"]["leaseTransitions"] = json!(2);
-        fake.sends("leases", "MODIFIED", &renewed);
-        is_held(&server)
-    });
-    fake.sends(
-        "leases",
-        "MODIFIED",
-        &json!({"metadata": {"name": "pullpass-controller"}, "spec": 3}),
-    );
-    let errors = "pullpass_watch_errors_total{resource=\"leases\"}";
-    wait_until("it is counted", || server.count(errors) > 0);
-    fake.sends("status", "DELETED", &status(&shard, &json!(3)));
-    wait_until("it leaves by its name", || !is_held(&server));
-    assert_eq!(server.get("/readyz").status, 200);
 }

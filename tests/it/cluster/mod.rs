@@ -12,6 +12,7 @@ mod others;
 mod pods;
 mod policies;
 mod rights;
+mod said;
 mod scope;
 mod start;
 mod tenants;
