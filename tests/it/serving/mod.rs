@@ -184,6 +184,7 @@ fn stub(endpoint: Endpoint, body: &[u8]) -> Result<Reply, NotAReview> {
             namespace: String::new(),
             pod: String::new(),
             rules: String::new(),
+            held: String::new(),
         },
     };
     let wait: Wait = match body {
