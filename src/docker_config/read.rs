@@ -318,6 +318,7 @@ mod tests {
             ("null", Ok(&[]), "a document may be null"),
             ("", Ok(&[]), "nothing is no pull secret, and no error"),
             (r#"{"credsStore":"desktop","x":[{}]}"#, Ok(&[]), "other fields say nothing"),
+            (r#"{"auths":{"a":{"x":1},"auth":{"y":[]},"b":{}}}"#, Ok(&["a  ", "auth  ", "b  "]), "an entry ends where its brace is"),
             (r#"{"HttpHeaders":{"a":"b","c":null}}"#, Ok(&[]), "headers are strings"),
             (r#"{"HttpHeaders":{"a":["b"]}}"#, Err("a value in `HttpHeaders` is an array, not a string"), "or fail everything"),
             (r#"{"HttpHeaders":"a"}"#, Err("`HttpHeaders` is a string, not an object"), "so does this"),
