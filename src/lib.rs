@@ -81,6 +81,9 @@ pub mod telemetry;
 #[cfg(feature = "cluster")]
 pub mod cluster;
 #[cfg(feature = "cluster")]
+pub mod credentials;
+
+#[cfg(feature = "cluster")]
 pub mod controller;
 #[cfg(feature = "cluster")]
 pub mod doctor;

@@ -9,10 +9,12 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
-use sha2::{Digest as _, Sha256};
 
+use crate::docker_config::Digest;
 use crate::names::SecretName;
 
+/// The scheduling gate of a Pod that waits for a Secret: put on by webhooks, taken off by a controller.
+pub const GATE: &str = "pullpass.dev/pull-secret";
 /// The key that holds the text.
 pub const STATUS_KEY: &str = "status.json";
 /// The label, with the value `true`, by which webhooks find them.
@@ -38,8 +40,7 @@ impl Shard {
     /// The one of a namespace: the first four bits of the SHA-256 of its name.
     #[must_use]
     pub fn of(namespace: &str) -> Self {
-        let hash = Sha256::digest(namespace);
-        Self(hash.first().map_or(0, |byte| byte >> 4))
+        Self(Digest::of(namespace.as_bytes()).first() >> 4)
     }
 
     /// The one that a ConfigMap's name stands for.
@@ -83,9 +84,9 @@ pub struct Memory {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Remembered {
     /// The digest of what was written.
-    pub digest: Box<str>,
+    pub digest: Digest,
     /// The digest of where it came from: another source has another value.
-    pub source: Box<str>,
+    pub source: Digest,
     /// Since when it is good.
     pub issued: SystemTime,
     /// Until when it is good; for ever when absent.
@@ -145,7 +146,7 @@ impl Status {
             memory: Memory {
                 names: text.names.iter().filter_map(|text| name(text)).collect(),
                 values: values
-                    .filter_map(|(credential, value)| Some((name(&credential)?, value.into())))
+                    .filter_map(|(credential, value)| Some((name(&credential)?, value.read()?)))
                     .collect(),
             },
         })
@@ -172,19 +173,20 @@ impl Status {
     }
 }
 
-impl From<Value> for Remembered {
-    fn from(value: Value) -> Self {
+impl Value {
+    /// None when no controller wrote it.
+    fn read(self) -> Option<Remembered> {
         // A time that no clock has is the beginning of time: long ago, so it is fetched anew.
         let at = |seconds| {
             let at = UNIX_EPOCH.checked_add(Duration::from_secs(seconds));
             at.unwrap_or(UNIX_EPOCH)
         };
-        Self {
-            digest: value.digest,
-            source: value.source,
-            issued: at(value.issued),
-            expires: value.expires.map(at),
-        }
+        Some(Remembered {
+            digest: Digest::parse(&self.digest).ok()?,
+            source: Digest::parse(&self.source).ok()?,
+            issued: at(self.issued),
+            expires: self.expires.map(at),
+        })
     }
 }
 
@@ -192,8 +194,8 @@ impl From<&Remembered> for Value {
     fn from(value: &Remembered) -> Self {
         let seconds = |at: SystemTime| at.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         Self {
-            digest: value.digest.clone(),
-            source: value.source.clone(),
+            digest: value.digest.to_string().into(),
+            source: value.source.to_string().into(),
             issued: seconds(value.issued),
             expires: value.expires.map(seconds),
         }
@@ -259,8 +261,8 @@ mod tests {
         let mut status = ready("ecr", &["web", "api"]);
         status.memory.names.insert(name("hub"));
         let value = Remembered {
-            digest: "ab".into(),
-            source: "cd".into(),
+            digest: Digest::of(b"a"),
+            source: Digest::of(b"b"),
             issued: at,
             expires: Some(at + Duration::from_hours(12)),
         };
@@ -268,7 +270,7 @@ mod tests {
         let text = status.to_text();
         assert_eq!(
             text,
-            r#"{"version":1,"ready":{"ecr":["api","web"]},"names":["hub"],"values":{"ecr":{"digest":"ab","source":"cd","issued":1800000000,"expires":1800043200}}}"#
+            r#"{"version":1,"ready":{"ecr":["api","web"]},"names":["hub"],"values":{"ecr":{"digest":"ca978112ca1bbdcafac231b39a23dc4da786eff8147c4e72b9807785afee48bb","source":"3e23e8160039594a33894f6564e1b1348bbd7a0088d42c4acb73eeaed59c009d","issued":1800000000,"expires":1800043200}}}"#
         );
         let read = Status::parse(&text).unwrap();
         assert_eq!(read, status);
@@ -313,7 +315,7 @@ mod tests {
                 (got, want) => panic!("{why}: want {want:?}, got {got:?}"),
             }
         }
-        let endless = r#"{"version":1,"values":{"a":{"digest":"","source":"","issued":18446744073709551615}}}"#;
+        let endless = r#"{"version":1,"values":{"a":{"digest":"ca978112ca1bbdcafac231b39a23dc4da786eff8147c4e72b9807785afee48bb","source":"3e23e8160039594a33894f6564e1b1348bbd7a0088d42c4acb73eeaed59c009d","issued":18446744073709551615}}}"#;
         let read = Status::parse(endless).unwrap();
         let issued = read.memory.values[&name("a")].issued;
         assert_eq!(issued, UNIX_EPOCH, "a time that no clock has");

@@ -12,8 +12,7 @@ use std::time::SystemTime;
 
 pub use waits::{Obstacle, Waits};
 
-/// The SHA-256 of what a Secret's one key holds.
-pub type Digest = [u8; 32];
+use crate::docker_config::Digest;
 
 /// What a copy says beside its value: for people, and so that a change of it is seen.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -229,7 +228,8 @@ impl Plan {
             self.foreign.push(Arc::clone(namespace));
             return;
         };
-        let over = marks.expires.is_some_and(|end| end <= now);
+        let is_over = |end: Option<SystemTime>| end.is_some_and(|end| end <= now);
+        let over = is_over(marks.expires) || value.is_some_and(|v| is_over(v.marks.expires));
         let same = value.is_none_or(|value| value.digest == *digest);
         if over || !same {
             self.counts.stale += 1;

@@ -21,7 +21,7 @@ fn marks(expires: Option<u64>) -> Marks {
 
 fn value(digest: u8, expires: Option<u64>) -> Value {
     Value {
-        digest: [digest; 32],
+        digest: Digest::of(&[digest]),
         marks: marks(expires),
     }
 }
@@ -36,7 +36,7 @@ fn copy(owner: Owner) -> Copy {
 
 fn ours(digest: u8, expires: Option<u64>) -> Copy {
     copy(Owner::Us {
-        digest: [digest; 32],
+        digest: Digest::of(&[digest]),
         marks: marks(expires),
     })
 }
@@ -291,7 +291,7 @@ fn owner() -> impl Strategy<Value = Owner> {
     prop_oneof![
         Just(Owner::Others),
         (0_u8..3, proptest::option::of(0_u64..20)).prop_map(|(digest, expires)| Owner::Us {
-            digest: [digest; 32],
+            digest: Digest::of(&[digest]),
             marks: marks(expires),
         }),
     ]
