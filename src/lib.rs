@@ -7,7 +7,8 @@
 //! 2. [`hosts`]: the host grammars of the registries that policies can name as a class.
 //! 3. [`diagnostic`], [`names`], [`yaml`]: what a person wrote, and what is wrong with it.
 //! 4. [`policy`]: text → document → table → decision.
-//! 5. [`objects`], [`snapshot`], [`load`]: what a decision reads beside the Pod, published whole.
+//! 5. [`objects`], [`snapshot`], [`load`]: what a decision reads beside the Pod, published whole;
+//!    [`status`]: what a controller says of its Secrets.
 //! 6. [`docker_config`]: the content of pull secrets, read as a kubelet reads it, and written.
 //! 7. [`admission`], [`manifest`]: a whole AdmissionReview answered as a function of its bytes, and
 //!    manifests from files by the same code.
@@ -19,9 +20,10 @@
 //!
 //! 10. `server`, `metrics`, `telemetry` (feature `serve`): the HTTPS webhook.
 //! 11. `cluster` (feature `cluster`): watches of a cluster, folded into the snapshot in force.
-//! 12. `controller` (feature `cluster`): carries out what is planned, one process at a time.
-//! 13. `doctor` (feature `cluster`): what is well in an installation, and what to do about the rest.
-//! 14. `cli` (feature `cli`): one file a command.
+//! 12. `credentials` (feature `cluster`; Amazon ECR with `aws`): where the logins of pull secrets come from.
+//! 13. `controller` (feature `cluster`): carries out what is planned, one process at a time.
+//! 14. `doctor` (feature `cluster`): what is well in an installation, and what to do about the rest.
+//! 15. `cli` (feature `cli`): one file a command.
 //!
 //! ```
 //! use pullpass::admission::{admit, review::Pod};
@@ -58,6 +60,7 @@ pub mod policy;
 pub mod load;
 pub mod objects;
 pub mod snapshot;
+pub mod status;
 
 pub mod docker_config;
 
@@ -78,6 +81,7 @@ pub mod telemetry;
 
 #[cfg(feature = "cluster")]
 pub mod cluster;
+
 #[cfg(feature = "cluster")]
 pub mod controller;
 #[cfg(feature = "cluster")]

@@ -126,7 +126,7 @@ macro_rules! resource {
     };
 }
 
-pub(super) use resource;
+pub(crate) use resource;
 
 resource!(
     Namespace,
@@ -171,6 +171,11 @@ impl ConfigMap {
                 .into(),
             name: self.metadata.name.as_deref().unwrap_or_default().into(),
         }
+    }
+
+    /// What a key holds, if that is a text.
+    pub(super) fn text(&self, key: &str) -> Option<&str> {
+        self.data.get(key)?.as_str()
     }
 
     /// Its policies' texts.

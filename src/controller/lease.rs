@@ -19,9 +19,10 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 
-use self::observed::{Observed, Read};
+use self::observed::Observed;
 use super::apply::FIELD_MANAGER;
 use crate::cluster::explain::{chain, explain};
+use crate::cluster::lease::Read;
 use crate::metrics::{Metrics, Reconcile};
 use crate::server::health::{Check, State, Switch};
 
@@ -413,7 +414,7 @@ pub fn identity() -> String {
 }
 
 /// The standard library seeds each hasher at random.
-fn random() -> u64 {
+pub(super) fn random() -> u64 {
     RandomState::new().build_hasher().finish()
 }
 

@@ -21,6 +21,13 @@ impl Digest {
         Self(Sha256::digest(bytes).into())
     }
 
+    /// Its first byte: evenly distributed, as all of it is.
+    #[must_use]
+    pub fn first(&self) -> u8 {
+        let [first, ..] = self.0;
+        first
+    }
+
     /// Takes what `Display` prints.
     pub fn parse(text: &str) -> Result<Self, NotADigest> {
         let digit = |byte: &u8| match byte {

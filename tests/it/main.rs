@@ -23,6 +23,8 @@ mod doctor;
 #[cfg(test)]
 mod examples;
 #[cfg(test)]
+mod go;
+#[cfg(test)]
 mod help;
 #[cfg(test)]
 mod lint;
@@ -42,6 +44,8 @@ mod plane;
 mod policy_test;
 #[cfg(test)]
 mod properties;
+#[cfg(test)]
+mod pull_secrets;
 #[cfg(test)]
 mod registry;
 #[cfg(test)]
