@@ -313,14 +313,14 @@ fn when_the_lease_runs_out_nobody_is_held_any_more_nor_by_a_webhook_started_anew
     installation.put("company", &held_for());
     let webhook = installation.serve(&[]);
     let namespace = installation.namespace("runs-out");
-    let lasts = Duration::from_secs(5);
+    let lasts = Duration::from_secs(8);
     let hand = Hand::of(plane, &installation.own, lasts);
     let here = Shard::of(&namespace);
     hand.says(here, &[("slow-creds", &[])]);
     let renewing = hand.keeps_renewing();
     until_held(plane, &namespace, true, "its Secret is not there");
     // Longer than it lasts: what counts is that it is renewed.
-    let end = Instant::now() + lasts + lasts / 2;
+    let end = Instant::now() + lasts + lasts / 4;
     while Instant::now() < end {
         assert!(is_held(plane, &namespace), "{}", webhook.server.log());
         std::thread::sleep(Duration::from_millis(100));
