@@ -1,12 +1,10 @@
 //! Holds the Rust code against the Go packages it follows, on generated input.
 //!
-//! `tests/oracle` and `tests/oracle/kubelet` are built with `go build` into the target directory and run
-//! once per test, with all questions in one process. A machine without Go fails these tests; none is
-//! ever skipped.
+//! `tests/oracle` and `tests/oracle/kubelet` are run once per test, with all questions in one process.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader, BufWriter, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::LazyLock;
 
@@ -14,6 +12,7 @@ use pullpass::image::{ImageError, ImageRef};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::go::built;
 use generator::{Generated, Generator, PRODUCTIONS};
 
 mod generator;
@@ -298,34 +297,6 @@ fn ask<A: DeserializeOwned>(
     answers
 }
 
-static ORACLE: LazyLock<PathBuf> = LazyLock::new(|| build("tests/oracle"));
-static KUBELET: LazyLock<PathBuf> = LazyLock::new(|| build("tests/oracle/kubelet"));
-
-/// Builds the program in a directory; Go's own cache makes a second build free.
-///
-/// The kubelet's packages are large: built as `tests/controlplane` builds them, most are in the cache.
-fn build(directory: &str) -> PathBuf {
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join(directory);
-    let binary = Path::new(env!("CARGO_TARGET_TMPDIR")).join(source.file_name().unwrap());
-    let build = Command::new("go")
-        .args([
-            "build",
-            "-mod=readonly",
-            "-trimpath",
-            "-buildvcs=false",
-            "-o",
-        ])
-        .arg(&binary)
-        .arg(".")
-        .env("CGO_ENABLED", "0")
-        .env("GOWORK", "off")
-        .current_dir(source)
-        .output()
-        .expect("`go` must be installed: the tests compare with Go's own packages");
-    let words = String::from_utf8_lossy(&build.stderr);
-    assert!(
-        build.status.success(),
-        "`go build` in {directory} failed:\n{words}"
-    );
-    binary
-}
+/// The built oracles.
+static ORACLE: LazyLock<PathBuf> = LazyLock::new(|| built("oracle"));
+static KUBELET: LazyLock<PathBuf> = LazyLock::new(|| built("oracle/kubelet"));
