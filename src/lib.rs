@@ -20,7 +20,8 @@
 //! 10. `cluster` (feature `cluster`): watches of a cluster, folded into the snapshot in force.
 //! 11. `controller` (feature `cluster`): carries out what is planned, one process at a time.
 //! 12. `doctor` (feature `cluster`): what is well in an installation, and what to do about the rest.
-//! 13. `cli` (feature `cli`): one file a command.
+//! 13. `cleanup` (feature `cluster`): what an uninstall leaves, listed and removed.
+//! 14. `cli` (feature `cli`): one file a command.
 //!
 //! ```
 //! use pullpass::admission::{admit, review::Pod};
@@ -73,6 +74,8 @@ pub mod server;
 #[cfg(feature = "serve")]
 pub mod telemetry;
 
+#[cfg(feature = "cluster")]
+pub mod cleanup;
 #[cfg(feature = "cluster")]
 pub mod cluster;
 #[cfg(feature = "cluster")]

@@ -4,7 +4,6 @@
 //! cluster is changed.
 
 use std::io::{self, Write};
-use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -12,11 +11,13 @@ use clap::ValueEnum;
 use serde::Serialize;
 
 use super::Exit;
+use super::cluster_args::ClusterArgs;
 use super::output::{Io, Output, OutputParser};
 use super::render::visible;
 use super::shared::FailOn;
-use crate::cluster::client::{ClientOptions, connect, own_namespace};
-use crate::doctor::gather::{Asking, Unreachable};
+use crate::cluster::ask::Unreachable;
+use crate::cluster::client::own_namespace;
+use crate::doctor::gather::Asking;
 use crate::doctor::{Check, State, before, examine};
 use crate::policy::parse_duration;
 use crate::server::runtime;
@@ -54,15 +55,8 @@ pub struct Args {
     /// pullpass's own namespace [default: the Pod's, then `pullpass-system`].
     #[arg(short, long, value_name = "NS", env = "PULLPASS_NAMESPACE")]
     namespace: Option<String>,
-    /// Reach the cluster by this kubeconfig.
-    #[arg(long, value_name = "FILE", env = "PULLPASS_KUBECONFIG")]
-    kubeconfig: Option<PathBuf>,
-    /// The context of the kubeconfig.
-    #[arg(long, value_name = "NAME", env = "PULLPASS_CONTEXT")]
-    context: Option<String>,
-    /// Ask as this user.
-    #[arg(long = "as", value_name = "USER", env = "PULLPASS_AS")]
-    user: Option<String>,
+    #[command(flatten)]
+    cluster: ClusterArgs,
     /// From which state on a check makes the command fail.
     #[arg(
         long,
@@ -91,13 +85,9 @@ fn duration(text: &str) -> Result<Duration, String> {
 /// Asks, judges and draws.
 pub fn run(args: &Args, io: &mut Io) -> anyhow::Result<Exit> {
     let namespace = own_namespace(args.namespace.as_deref());
-    let options = ClientOptions {
-        kubeconfig: args.kubeconfig.clone(),
-        context: args.context.clone(),
-    };
     let runtime = runtime().context("cannot start the runtime")?;
     let checks = runtime.block_on(async {
-        let asking = Asking::new(connect(&options).await?, args.user.clone());
+        let asking = Asking::new(args.cluster.asker().await?);
         anyhow::Ok(until_well(args, &asking, &namespace).await?)
     })?;
     io.write(&args.output, Format::Text, |format, _, out| match format {

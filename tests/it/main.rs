@@ -7,6 +7,8 @@ mod certs;
 #[cfg(test)]
 mod chart;
 #[cfg(test)]
+mod cleanup;
+#[cfg(test)]
 mod cluster;
 #[cfg(test)]
 mod command;
