@@ -2,7 +2,7 @@
 
 use super::{rendered, template};
 
-fn guide() -> String {
+pub(super) fn guide() -> String {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/install.md");
     std::fs::read_to_string(path).unwrap()
 }

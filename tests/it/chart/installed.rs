@@ -1,9 +1,11 @@
-//! The chart on a real API server, by real helm: installed, upgraded, rolled back, uninstalled, while the built binary runs
-//! with the arguments and under the accounts of the installed Deployments.
+//! The chart on a real API server, by real helm and the commands of the guide: installed, tested, upgraded, rolled back,
+//! uninstalled, while the built binary runs with the arguments and under the accounts of the installed Deployments.
 //!
-//! A plane has no nodes: the Pods are accepted and stay pending, and the processes run beside it, called by a URL.
+//! A plane has no nodes: the Pods are admitted, and the processes run beside it, called by a URL.
 
 mod guard;
+mod kubelet;
+mod shell;
 
 use std::fs::File;
 use std::net::{SocketAddr, TcpListener};
@@ -12,6 +14,7 @@ use std::process::{Child, Command, Stdio};
 
 use serde_json::{Value, json};
 
+use self::shell::Shell;
 use super::{CHART, helm, template};
 use crate::command::{Ran, run_with};
 use crate::plane::{Plane, User, wait_until};
@@ -83,11 +86,6 @@ policies:
         self.helm(&["install", "pullpass", CHART, "--values", "-"], values);
     }
 
-    #[track_caller]
-    fn upgrade(&self, values: &str) {
-        self.helm(&["upgrade", "pullpass", CHART, "--values", "-"], values);
-    }
-
     fn deployment(&self, component: &str) -> Value {
         let at = format!("/apis/apps/v1/namespaces/{OWN}/deployments/pullpass-{component}");
         self.admin().get(&at).done()
@@ -124,13 +122,18 @@ policies:
     }
 
     /// A Pod as its author writes it, created for real.
-    fn pod(&self, namespace: &str) -> Value {
+    fn pod(&self, namespace: &str, image: &str) -> Value {
         let pod = json!({
             "metadata": {"generateName": "p-"},
-            "spec": {"containers": [{"name": "c", "image": "nginx"}]},
+            "spec": {"containers": [{"name": "c", "image": image}]},
         });
         let at = format!("/api/v1/namespaces/{namespace}/pods");
         self.admin().post(&at, &pod).done()
+    }
+
+    /// The pull secrets of such a Pod.
+    fn secrets(&self, namespace: &str, image: &str) -> Value {
+        self.pod(namespace, image)["spec"]["imagePullSecrets"].clone()
     }
 
     fn entry(&self) -> Value {
@@ -169,32 +172,33 @@ impl Drop for Process {
 }
 
 #[test]
-fn installed_upgraded_rolled_back_and_gone_without_a_trace() {
+fn installed_tested_upgraded_rolled_back_and_gone_without_a_trace() {
     let release = Release::new();
+    let shell = Shell::new(release.admin());
     let shop = release.plane.namespace("shop");
+    let untouched = shape(&release.pod(&shop, "nginx"));
     release.takes_every_variant();
-    release.install(&release.values(""));
-    release.pods_are_accepted();
 
-    let mut controller = release.process("controller");
-    let mut webhook = release.process("webhook");
-    controller.until_ready();
-    webhook.until_ready();
-    wait_until("API servers trust the webhook", || {
-        release.entry()["clientConfig"]["caBundle"].is_string()
-    });
-    let secrets = || release.pod(&shop)["spec"]["imagePullSecrets"].clone();
-    assert_eq!(secrets(), json!([{"name": "hub"}]));
+    shell.values(&release.values(""));
+    let processes = release.is_installed(&shell);
+    assert_eq!(release.secrets(&shop, "nginx"), json!([{"name": "hub"}]));
+    let look = shell.documented("kubectl run test ");
+    assert_eq!(
+        (look.status, &*look.stdout),
+        (0, "[{\"name\":\"hub\"}]"),
+        "{look:?}"
+    );
     release.policies_are_checked();
+    release.is_tested(&shell);
     let bundle = release.entry()["clientConfig"]["caBundle"].clone();
 
-    release.goes_up_and_back();
+    release.goes_up_and_back(&shell, &shop);
     assert_eq!(
         release.entry()["clientConfig"]["caBundle"],
         bundle,
         "an upgrade and a rollback leave it alone"
     );
-    assert_eq!(secrets(), json!([{"name": "hub"}]));
+    assert_eq!(release.secrets(&shop, "nginx"), json!([{"name": "hub"}]));
 
     release.is_applied_by_others();
     assert_eq!(
@@ -204,9 +208,32 @@ fn installed_upgraded_rolled_back_and_gone_without_a_trace() {
     );
 
     // Before it is uninstalled: nothing of it may be needed to leave.
-    drop(webhook);
-    drop(controller);
-    release.goes_without_a_trace(&shop);
+    drop(processes);
+    release.is_uninstalled(&shell);
+    let after = shape(&release.pod(&shop, "nginx"));
+    assert_eq!(after, untouched, "as if pullpass had never been there");
+    release.is_cleaned_up(&shell);
+}
+
+/// A Pod without what is different in each: its name and times, the plugin's name for the token's volume.
+fn shape(pod: &Value) -> Value {
+    let mut pod = pod.clone();
+    let metadata = pod["metadata"].as_object_mut().unwrap();
+    metadata.retain(|key, _| {
+        ![
+            "name",
+            "uid",
+            "resourceVersion",
+            "creationTimestamp",
+            "managedFields",
+        ]
+        .contains(&&**key)
+    });
+    let text = pod.to_string();
+    let (_, rest) = text.split_once("kube-api-access-").unwrap();
+    let suffix = rest.get(..5).unwrap();
+    let same = text.replace(&format!("kube-api-access-{suffix}"), "kube-api-access");
+    serde_json::from_str(&same).unwrap()
 }
 
 /// What is off by default and what both processes take; without objects of kinds that a plane does not know.
@@ -264,15 +291,79 @@ impl Release {
         }
     }
 
-    /// What the Deployments say is let into a restricted namespace, with its priority class.
-    fn pods_are_accepted(&self) {
-        let at = format!("/api/v1/namespaces/{OWN}/pods");
-        wait_until("the Pods are accepted", || {
-            let list = self.admin().get(&at).done();
-            let pods = list["items"].as_array().unwrap();
-            let class = |pod: &Value| pod["spec"]["priorityClassName"] == "system-cluster-critical";
-            pods.len() == 4 && pods.iter().all(class)
-        });
+    /// By the documented command, which returns when everything is ready. The processes run from then on.
+    fn is_installed(&self, shell: &Shell) -> [Process; 2] {
+        std::thread::scope(|scope| {
+            let helm = scope.spawn(|| shell.documented("helm install "));
+            let both = format!("/apis/apps/v1/namespaces/{OWN}/deployments");
+            wait_until("both Deployments are there", || {
+                self.admin().get(&both).done()["items"]
+                    .as_array()
+                    .unwrap()
+                    .len()
+                    == 2
+            });
+            let mut processes = ["controller", "webhook"].map(|component| self.process(component));
+            assert!(!helm.is_finished(), "nothing is ready yet");
+            for (process, component) in processes.iter_mut().zip(["controller", "webhook"]) {
+                process.until_ready();
+                kubelet::is_ready(self, component);
+            }
+            let ran = helm.join().unwrap();
+            assert_eq!(ran.status, 0, "{}", ran.stderr);
+            assert!(ran.stdout.contains("STATUS: deployed"), "{ran:#?}");
+            wait_until("API servers trust the webhook", || {
+                self.entry()["clientConfig"]["caBundle"].is_string()
+            });
+            processes
+        })
+    }
+
+    /// By `helm test`: well, then with something amiss. Nothing of it stays but a Pod that failed.
+    fn is_tested(&self, shell: &Shell) {
+        let test = |wait: &str| {
+            std::thread::scope(|scope| {
+                let helm = scope.spawn(|| shell.documented("helm test "));
+                let doctor = kubelet::runs_the_test(self, wait);
+                (helm.join().unwrap(), doctor)
+            })
+        };
+        let left = || {
+            let kinds = "pods,serviceaccounts,roles,rolebindings,clusterroles,clusterrolebindings";
+            let label = "app.kubernetes.io/component=test";
+            let ran = self
+                .admin()
+                .kubectl(&["get", kinds, "-A", "-l", label, "-o", "name"]);
+            assert_eq!(ran.status, 0, "{}", ran.stderr);
+            ran.stdout
+        };
+        let (helm, doctor) = test("--wait=60s");
+        assert_eq!(
+            (helm.status, doctor.status),
+            (0, 0),
+            "{helm:#?} {doctor:#?}"
+        );
+        assert!(
+            helm.stdout.contains("Phase:          Succeeded"),
+            "{helm:#?}"
+        );
+        let not_ok: Vec<&str> = doctor
+            .stdout
+            .lines()
+            .filter(|line| !line.starts_with("ok") && !line.trim_start().starts_with("help"))
+            .collect();
+        assert!(
+            matches!(not_ok[..], [line] if line.starts_with("skipped trial-pod")),
+            "it may look at all but that: {doctor:#?}"
+        );
+        assert_eq!(left(), "");
+
+        let binding = "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings/pullpass-webhook";
+        self.admin().delete(binding, None).done();
+        let (helm, doctor) = test("--wait=1s");
+        assert_eq!(doctor.status, 1, "{doctor:#?}");
+        assert!(helm.status != 0, "{helm:#?}");
+        assert_eq!(left(), "pod/pullpass-test\n");
     }
 
     fn policies_are_checked(&self) {
@@ -286,7 +377,7 @@ impl Release {
         assert!(status == 422 && message.contains("PP"), "{message}");
     }
 
-    fn goes_up_and_back(&self) {
+    fn goes_up_and_back(&self, shell: &Shell, namespace: &str) {
         let deployments = || ["webhook", "controller"].map(|name| self.deployment(name));
         let generations = || deployments().map(|object| object["metadata"]["generation"].clone());
         let before = generations();
@@ -301,20 +392,25 @@ impl Release {
         from: {existing: {}}
 ";
         let values = self.values(more);
-        self.upgrade(&values.replace("failurePolicy: Fail", "timeoutSeconds: 9"));
+        shell.values(&values.replace("failurePolicy: Fail", "timeoutSeconds: 9"));
+        let ran = shell.documented("helm upgrade ");
+        assert_eq!(ran.status, 0, "{}", ran.stderr);
         let entry = self.entry();
         assert_eq!(entry["timeoutSeconds"], 9);
         assert_eq!(entry["failurePolicy"], "Ignore");
         assert!(entry["clientConfig"]["caBundle"].is_string(), "{entry}");
-        let policy = format!("/api/v1/namespaces/{OWN}/configmaps/pullpass-policy-other");
-        self.admin().get(&policy).done();
+        let quay = || self.secrets(namespace, "quay.io/a/b");
+        wait_until("the new policy is in force", || {
+            quay() == json!([{"name": "quay"}])
+        });
         assert_eq!(generations(), before, "a policy restarts nothing");
 
-        self.helm(&["rollback", "pullpass", "1"], "");
+        let ran = shell.documented("helm rollback ");
+        assert_eq!(ran.status, 0, "{}", ran.stderr);
         let entry = self.entry();
         assert_eq!(entry["timeoutSeconds"], 5);
         assert_eq!(entry["failurePolicy"], "Fail");
-        assert_eq!(self.admin().get(&policy).status, 404);
+        wait_until("it is in force no more", || quay() == Value::Null);
     }
 
     /// As a GitOps controller does: the same objects under another manager's name, again and again.
@@ -343,27 +439,36 @@ impl Release {
         });
     }
 
-    fn goes_without_a_trace(&self, namespace: &str) {
-        self.helm(&["uninstall", "pullpass", "--wait"], "");
-        let pod = self.pod(namespace);
-        assert!(pod["spec"].get("imagePullSecrets").is_none(), "{pod}");
-        assert!(pod["metadata"].get("annotations").is_none(), "{pod}");
+    fn is_uninstalled(&self, shell: &Shell) {
+        let ran = shell.documented("helm uninstall ");
+        assert_eq!(ran.status, 0, "{}", ran.stderr);
         let kinds = "deployments,services,serviceaccounts,configmaps,resourcequotas,\
                      poddisruptionbudgets,roles,rolebindings,clusterroles,clusterrolebindings,\
                      mutatingwebhookconfigurations,validatingwebhookconfigurations,\
                      validatingadmissionpolicies,validatingadmissionpolicybindings";
-        let left = |kinds: &str, label: &str| {
-            let ran = self
-                .admin()
-                .kubectl(&["get", kinds, "-A", "-l", label, "-o", "name"]);
-            assert_eq!(ran.status, 0, "{}", ran.stderr);
-            ran.stdout
-        };
-        assert_eq!(left(kinds, "app.kubernetes.io/part-of=pullpass"), "");
-        // The controller's own: the guide says how to remove them.
-        assert_eq!(
-            left("secrets", "app.kubernetes.io/managed-by=pullpass"),
-            "secret/pullpass-ca\nsecret/pullpass-webhook-tls\n"
-        );
+        let label = "app.kubernetes.io/part-of=pullpass";
+        let ran = self
+            .admin()
+            .kubectl(&["get", kinds, "-A", "-l", label, "-o", "name"]);
+        assert_eq!((ran.status, &*ran.stdout), (0, ""), "{ran:?}");
+    }
+
+    /// What it leaves on purpose goes by the documented commands.
+    fn is_cleaned_up(&self, shell: &Shell) {
+        let list = shell.documented("pullpass cleanup #");
+        assert_eq!(list.status, 1, "{list:#?}");
+        let names: Vec<&str> = list
+            .stdout
+            .lines()
+            .filter_map(|line| line.split_whitespace().nth(2))
+            .collect();
+        let want = ["pullpass-ca", "pullpass-webhook-tls", "pullpass-controller"];
+        assert_eq!(names, want.map(|name| format!("{OWN}/{name}")), "{list:#?}");
+        let removed = shell.documented("pullpass cleanup --yes");
+        assert_eq!(removed.status, 0, "{removed:#?}");
+        let nothing = shell.run("pullpass cleanup");
+        assert_eq!((nothing.status, &*nothing.stdout), (0, ""), "{nothing:#?}");
+        let gone = shell.documented("kubectl delete namespace ");
+        assert_eq!(gone.status, 0, "{gone:#?}");
     }
 }
