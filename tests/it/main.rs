@@ -25,6 +25,8 @@ mod examples;
 #[cfg(test)]
 mod help;
 #[cfg(test)]
+mod image;
+#[cfg(test)]
 mod lint;
 #[cfg(test)]
 mod match_image;
