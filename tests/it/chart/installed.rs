@@ -5,6 +5,7 @@
 
 mod guard;
 mod kubelet;
+mod service;
 mod shell;
 
 use std::fs::File;
@@ -27,13 +28,21 @@ const MUTATING: &str =
 /// A release of the chart in a plane of its own.
 struct Release {
     plane: Plane,
-    /// Where the webhook is called.
+    /// Where the webhook listens.
     admission: SocketAddr,
+    /// How it is called: values of `webhook`.
+    called: String,
 }
 
 impl Release {
-    /// The namespace as deploy/kustomize makes it, and nothing in it yet.
+    /// Called by a URL.
     fn new() -> Self {
+        let admission = free("127.0.0.1");
+        Self::called(admission, format!("url: https://{admission}"))
+    }
+
+    /// The namespace as deploy/kustomize makes it, and nothing in it yet.
+    fn called(admission: SocketAddr, called: String) -> Self {
         let plane = Plane::own();
         let path = "deploy/kustomize/base/namespace.yaml";
         let path = format!("{}/{path}", env!("CARGO_MANIFEST_DIR"));
@@ -41,7 +50,8 @@ impl Release {
         assert_eq!(ran.status, 0, "{}", ran.stderr);
         Self {
             plane,
-            admission: free(),
+            admission,
+            called,
         }
     }
 
@@ -49,13 +59,13 @@ impl Release {
         self.plane.admin()
     }
 
-    /// By a URL, and so that no test overlooks a failure of ours.
+    /// So that no test overlooks a failure of ours.
     fn values(&self, more: &str) -> String {
-        let url = format!("https://{}", self.admission);
+        let Self { called, .. } = self;
         format!(
             "
 webhook:
-  url: {url}
+  {called}
   failurePolicy: Fail
 policies:
   company:
@@ -98,7 +108,7 @@ policies:
         let args = container["args"].as_array().unwrap();
         let account = &deployment["spec"]["template"]["spec"]["serviceAccountName"];
         let user = self.plane.account(OWN, account.as_str().unwrap());
-        let admin = free();
+        let admin = free("127.0.0.1");
         let args = args.iter().map(|arg| {
             let arg = arg.as_str().unwrap();
             match arg.split_once('=').map_or(arg, |(flag, _)| flag) {
@@ -141,9 +151,9 @@ policies:
     }
 }
 
-/// An address that nobody listens on.
-fn free() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+/// An address of this host that nobody listens on.
+fn free(host: &str) -> SocketAddr {
+    let listener = TcpListener::bind((host, 0)).unwrap();
     listener.local_addr().unwrap()
 }
 

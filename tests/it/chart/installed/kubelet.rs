@@ -13,19 +13,24 @@ fn pods() -> String {
     format!("/api/v1/namespaces/{OWN}/pods")
 }
 
-/// Tells how a Pod is.
-fn tell(release: &Release, pod: &Value, phase: &str) {
-    let ready = if phase == "Running" { "True" } else { "False" };
-    let status =
-        json!({"status": {"phase": phase, "conditions": [{"type": "Ready", "status": ready}]}});
+/// Tells in which phase a Pod is, and whether it is ready.
+pub(super) fn tell(release: &Release, pod: &Value, phase: &str, ready: bool) {
+    let ready = if ready { "True" } else { "False" };
+    let status = json!({"phase": phase, "conditions": [{"type": "Ready", "status": ready}]});
+    tell_all(release, pod, &status);
+}
+
+fn tell_all(release: &Release, pod: &Value, status: &Value) {
     let name = pod["metadata"]["name"].as_str().unwrap();
     let at = format!("{}/{name}/status", pods());
+    let status = json!({"status": status});
     release.admin().strategic_merge(&at, &status).done();
 }
 
-/// Has a Deployment's Pods be ready once they are admitted: all of them, with their priority class, into a restricted namespace.
-pub(super) fn is_ready(release: &Release, component: &str) {
-    let admitted = wait_for("the Pods are admitted", || {
+/// A Deployment's Pods once they are admitted: all of them, with their priority class, into a restricted namespace.
+fn admitted(release: &Release, component: &str) -> Vec<Value> {
+    let replicas = release.deployment(component)["spec"]["replicas"].clone();
+    wait_for("the Pods are admitted", || {
         let selector = format!("labelSelector=app.kubernetes.io/component%3D{component}");
         let list = release
             .admin()
@@ -33,11 +38,32 @@ pub(super) fn is_ready(release: &Release, component: &str) {
             .done();
         let pods = list["items"].as_array().unwrap().clone();
         let class = |pod: &Value| pod["spec"]["priorityClassName"] == "system-cluster-critical";
-        (pods.len() == 2 && pods.iter().all(class)).then_some(pods)
-    });
-    for pod in &admitted {
-        tell(release, pod, "Running");
+        (replicas == pods.len() && pods.iter().all(class)).then_some(pods)
+    })
+}
+
+/// Has a Deployment's Pods be ready.
+pub(super) fn is_ready(release: &Release, component: &str) {
+    for pod in &admitted(release, component) {
+        tell(release, pod, "Running", true);
     }
+}
+
+/// Has a Deployment's one Pod be ready on a node, at this address.
+pub(super) fn runs_at(release: &Release, component: &str, host: &str) -> Value {
+    let pod = admitted(release, component).remove(0);
+    let node = json!({"metadata": {"name": "node"}});
+    release.admin().post("/api/v1/nodes", &node).done();
+    let name = pod["metadata"]["name"].as_str().unwrap();
+    let target = json!({"metadata": {"name": name}, "target": {"kind": "Node", "name": "node"}});
+    let at = format!("{}/{name}/binding", pods());
+    release.admin().post(&at, &target).done();
+    let status = json!({
+        "phase": "Running", "podIP": host, "podIPs": [{"ip": host}],
+        "conditions": [{"type": "Ready", "status": "True"}],
+    });
+    tell_all(release, &pod, &status);
+    pod
 }
 
 /// Runs the Pod of `helm test` under its own account, with this in place of the time that it waits; tells its end.
@@ -79,14 +105,11 @@ pub(super) fn runs_the_test(release: &Release, wait: &str) -> Ran {
     let args: Vec<&str> = args.chain(["--kubeconfig", kubeconfig]).collect();
     assert!(args.contains(&wait), "{args:?}");
     let ran = run_with(command(&args), b"");
-    tell(
-        release,
-        &pod,
-        if ran.status == 0 {
-            "Succeeded"
-        } else {
-            "Failed"
-        },
-    );
+    let phase = if ran.status == 0 {
+        "Succeeded"
+    } else {
+        "Failed"
+    };
+    tell(release, &pod, phase, false);
     ran
 }
