@@ -7,21 +7,23 @@
 //! 2. [`hosts`]: the host grammars of the registries that policies can name as a class.
 //! 3. [`diagnostic`], [`names`], [`yaml`]: what a person wrote, and what is wrong with it.
 //! 4. [`policy`]: text → document → table → decision.
-//! 5. [`objects`], [`snapshot`], [`load`]: what a decision reads beside the Pod, published whole.
-//! 6. [`admission`], [`manifest`]: a whole AdmissionReview answered as a function of its bytes, and
+//! 5. [`objects`], [`snapshot`], [`load`]: what a decision reads beside the Pod, published whole;
+//!    [`status`]: what a controller says of its Secrets.
+//! 6. [`docker_config`]: the content of pull secrets, read as a kubelet reads it, and written.
+//! 7. [`admission`], [`manifest`]: a whole AdmissionReview answered as a function of its bytes, and
 //!    manifests from files by the same code.
-//! 7. [`plan`]: what a controller should do next.
-//! 8. [`install`]: the accounts, rights and webhook configurations of an installation.
+//! 8. [`plan`]: what a controller should do next.
+//! 9. [`install`]: the accounts, rights and webhook configurations of an installation.
 //!
 //! All of the above is pure: no clock, file, network or runtime, and it builds with
 //! `--no-default-features`. The edges carry bytes to it:
 //!
-//! 9. `server`, `metrics`, `telemetry` (feature `serve`): the HTTPS webhook.
-//! 10. `cluster` (feature `cluster`): watches of a cluster, folded into the snapshot in force.
-//! 11. `controller` (feature `cluster`): carries out what is planned, one process at a time.
-//! 12. `doctor` (feature `cluster`): what is well in an installation, and what to do about the rest.
-//! 13. `cleanup` (feature `cluster`): what an uninstall leaves, listed and removed.
-//! 14. `cli` (feature `cli`): one file a command.
+//! 10. `server`, `metrics`, `telemetry` (feature `serve`): the HTTPS webhook.
+//! 11. `cluster` (feature `cluster`): watches of a cluster, folded into the snapshot in force.
+//! 12. `controller` (feature `cluster`): carries out what is planned, one process at a time.
+//! 13. `doctor` (feature `cluster`): what is well in an installation, and what to do about the rest.
+//! 14. `cleanup` (feature `cluster`): what an uninstall leaves, listed and removed.
+//! 15. `cli` (feature `cli`): one file a command.
 //!
 //! ```
 //! use pullpass::admission::{admit, review::Pod};
@@ -58,6 +60,9 @@ pub mod policy;
 pub mod load;
 pub mod objects;
 pub mod snapshot;
+pub mod status;
+
+pub mod docker_config;
 
 pub mod admission;
 
@@ -75,9 +80,12 @@ pub mod server;
 pub mod telemetry;
 
 #[cfg(feature = "cluster")]
-pub mod cleanup;
-#[cfg(feature = "cluster")]
 pub mod cluster;
+#[cfg(feature = "cluster")]
+pub mod credentials;
+
+#[cfg(feature = "cluster")]
+pub mod cleanup;
 #[cfg(feature = "cluster")]
 pub mod controller;
 #[cfg(feature = "cluster")]

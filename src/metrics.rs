@@ -4,6 +4,8 @@
 //! Label values are closed sets or names that the policy table bounds: no image, Pod or namespace
 //! ever becomes one, and a process shows at most a few hundred series.
 
+mod credentials;
+
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -14,6 +16,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
+use self::credentials::CredentialMetrics;
+pub use self::credentials::CredentialState;
 use crate::admission::{AccountChange, Facts, Operation, Outcome};
 
 /// The media type of [`Metrics::render`]'s text.
@@ -62,6 +66,7 @@ pub struct Metrics {
     cache_objects: Family<Labels<1>, Gauge>,
     leader: Family<Labels<0>, Gauge>,
     reconcile_errors: Family<Labels<1>, Counter>,
+    credentials: CredentialMetrics,
 }
 
 /// Why a TLS handshake came to nothing.
@@ -141,6 +146,10 @@ pub enum Resource {
     Secrets,
     /// Webhook configurations, each by its name.
     WebhookConfigurations,
+    /// Pods without a node.
+    Pods,
+    /// ConfigMaps that say how pull secrets fare.
+    Status,
 }
 
 impl Resource {
@@ -153,6 +162,8 @@ impl Resource {
             Self::ServiceAccounts => "serviceaccounts",
             Self::Secrets => "secrets",
             Self::WebhookConfigurations => "webhookconfigurations",
+            Self::Pods => "pods",
+            Self::Status => "status",
         }
     }
 }
@@ -166,6 +177,10 @@ pub enum Reconcile {
     Lease,
     /// Events about what happened.
     Events,
+    /// Values of credentials, and their copies.
+    Credentials,
+    /// Pods that wait for a pull secret.
+    HeldPods,
 }
 
 impl Reconcile {
@@ -176,6 +191,8 @@ impl Reconcile {
             Self::Certificates => "certificates",
             Self::Lease => "lease",
             Self::Events => "events",
+            Self::Credentials => "credentials",
+            Self::HeldPods => "held_pods",
         }
     }
 }
@@ -247,6 +264,7 @@ impl Metrics {
             cache_objects: Family::default(),
             leader: Family::default(),
             reconcile_errors: Family::default(),
+            credentials: CredentialMetrics::new(),
         };
         metrics.start_at_zero();
         let registry = metrics.register();
@@ -415,6 +433,7 @@ impl Metrics {
             "Attempts of the controller that failed, by what it was to mend",
             self.reconcile_errors.clone(),
         );
+        self.credentials.register(r);
     }
 
     /// A review was answered, this long after its head had come.

@@ -11,13 +11,10 @@ use serde_json::{Value, json};
 
 use crate::controller::apply::{FIELD_MANAGER, OURS};
 use crate::install::CONTROLLER;
+use crate::status::{GATE, Shard};
 
-/// The scheduling gate by which a Pod waits for its Secret.
-pub const GATE: &str = "pullpass.dev/pull-secret";
-/// The type of the Secrets that the controller makes for Pods.
-pub const PULL_SECRET: &str = "kubernetes.io/dockerconfigjson";
-/// The type of those that it makes for itself: its CA and the serving certificate.
-pub const CERTIFICATE: &str = "kubernetes.io/tls";
+/// The type of the Secrets that the controller makes for itself: its CA and the serving certificate.
+const CERTIFICATE: &str = "kubernetes.io/tls";
 
 /// What is left, in the order in which it is removed: the Lease tells where pullpass was, so it goes last. Closed: these
 /// are all that the controller writes and a release does not own.
@@ -179,11 +176,11 @@ impl Seen {
         self.keep(kind, page, is_labelled);
     }
 
-    /// The metadata of ConfigMaps of pullpass's own namespace.
+    /// The metadata of ConfigMaps.
     pub fn config_maps(&mut self, page: &[Value]) {
         self.keep(Kind::ConfigMap, page, |object| {
             let name = object.pointer("/metadata/name").and_then(Value::as_str);
-            name.is_some_and(is_status) && (is_applied(object) || is_labelled(object))
+            name.is_some_and(|name| Shard::parse(name).is_some()) && is_labelled(object)
         });
     }
 
@@ -206,14 +203,6 @@ impl Seen {
     #[must_use]
     pub fn looked_at(&self) -> usize {
         self.pods
-    }
-
-    /// Where pullpass was, as far as its own objects tell.
-    #[must_use]
-    pub fn own_namespaces(&self) -> BTreeSet<String> {
-        let own = |left: &&Left| matches!(left.kind, Kind::Certificate | Kind::Lease);
-        let own = self.left.iter().filter(own);
-        own.map(|left| left.namespace.clone()).collect()
     }
 
     /// All that is left, in the order in which it is removed.
@@ -243,19 +232,13 @@ fn is_labelled(object: &Value) -> bool {
     labels.and_then(|labels| labels.get(key)?.as_str()) == Some(value)
 }
 
-/// Whether a controller has applied it. Leases and status ConfigMaps have no label.
+/// Whether a controller has applied it: a Lease has no label.
 fn is_applied(object: &Value) -> bool {
     let entries = object.pointer("/metadata/managedFields");
     let entries = entries.and_then(Value::as_array).into_iter().flatten();
     let mut entries =
         entries.map(|entry| ["operation", "manager"].map(|key| entry.get(key)?.as_str()));
     entries.any(|entry| entry == [Some("Apply"), Some(FIELD_MANAGER)])
-}
-
-/// `pullpass-status-0` to `-f`.
-fn is_status(name: &str) -> bool {
-    let digit = name.strip_prefix("pullpass-status-").unwrap_or_default();
-    matches!(digit.as_bytes(), [b'0'..=b'9' | b'a'..=b'f'])
 }
 
 #[cfg(test)]
@@ -336,61 +319,35 @@ mod tests {
     }
 
     #[test]
-    fn the_controllers_own_are_known_by_who_applied_them() {
-        let by = |manager: &str, operation: &str| json!({"managedFields": [{"manager": "kubectl", "operation": "Update"}, {"manager": manager, "operation": operation}]});
+    fn the_controllers_own_are_known_by_name_and_mark() {
+        let ours = json!({"labels": {OURS.0: OURS.1}});
         for (name, metadata, want, why) in [
-            ("pullpass-status-0", by("pullpass", "Apply"), 1, "ours"),
-            ("pullpass-status-f", by("pullpass", "Apply"), 1, "the last"),
-            (
-                "pullpass-status-f",
-                json!({"labels": {OURS.0: OURS.1}}),
-                1,
-                "by its label",
-            ),
-            (
-                "pullpass-status-g",
-                by("pullpass", "Apply"),
-                0,
-                "no such name",
-            ),
-            (
-                "pullpass-status-00",
-                by("pullpass", "Apply"),
-                0,
-                "no such name",
-            ),
-            (
-                "pullpass-policy-company",
-                by("pullpass", "Apply"),
-                0,
-                "a policy",
-            ),
-            (
-                "pullpass-status-0",
-                by("pullpass", "Update"),
-                0,
-                "not applied",
-            ),
-            (
-                "pullpass-status-0",
-                by("kubectl", "Apply"),
-                0,
-                "somebody else's",
-            ),
-            ("pullpass-status-0", json!({}), 0, "nobody's"),
+            ("pullpass-status-0", &ours, 1, "ours"),
+            ("pullpass-status-f", &ours, 1, "the last"),
+            ("pullpass-status-g", &ours, 0, "no such name"),
+            ("pullpass-policy-company", &ours, 0, "a policy"),
+            ("pullpass-status-0", &json!({}), 0, "nobody's"),
         ] {
             let mut seen = Seen::default();
-            seen.config_maps(&[object("own", name, &metadata)]);
+            seen.config_maps(&[object("own", name, metadata)]);
             assert_eq!(names(seen).len(), want, "{why}: {name}");
         }
+        let by = |manager: &str, operation: &str| json!({"managedFields": [{"manager": "kubectl", "operation": "Update"}, {"manager": manager, "operation": operation}]});
         for (name, metadata, want, why) in [
             ("pullpass-controller", by("pullpass", "Apply"), true, "ours"),
+            (
+                "pullpass-controller",
+                by("pullpass", "Update"),
+                false,
+                "not applied",
+            ),
             (
                 "pullpass-controller",
                 by("kubectl", "Apply"),
                 false,
                 "somebody else's",
             ),
+            ("pullpass-controller", json!({}), false, "nobody's"),
             (
                 "other-controller",
                 by("pullpass", "Apply"),
@@ -403,7 +360,7 @@ mod tests {
             lease["spec"] = json!({"holderIdentity": "a", "leaseDurationSeconds": 15});
             let held = seen.leases(&[lease]);
             assert_eq!(!held.is_empty(), want, "{why}");
-            assert_eq!(seen.own_namespaces().contains("own"), want, "{why}");
+            assert_eq!(!names(seen).is_empty(), want, "{why}");
         }
     }
 
@@ -445,7 +402,7 @@ mod tests {
         let by = json!({"managedFields": [{"manager": "pullpass", "operation": "Apply"}]});
         let ours = json!({"labels": {OURS.0: OURS.1}});
         seen.leases(&[object("own", CONTROLLER, &by)]);
-        seen.config_maps(&[object("own", "pullpass-status-3", &by)]);
+        seen.config_maps(&[object("own", "pullpass-status-3", &ours)]);
         seen.secrets(Kind::Certificate, &[object("own", "pullpass-ca", &ours)]);
         let hub = object("shop", "hub", &ours);
         seen.secrets(Kind::Secret, &[hub.clone(), hub]);

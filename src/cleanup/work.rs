@@ -3,7 +3,6 @@
 //! Of Secrets it asks for the metadata alone, so that no password comes this way. It decides nothing.
 
 use std::cell::Cell;
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use futures_util::{StreamExt as _, stream};
@@ -11,9 +10,10 @@ use kube::api::{DeleteParams, GetParams, ListParams, Patch, PatchParams, Precond
 use serde_json::Value;
 use tokio::time::{Instant, sleep};
 
-use super::{CERTIFICATE, Holder, Kind, Left, PULL_SECRET, Seen};
+use super::{CERTIFICATE, Holder, Kind, Left, Seen};
 use crate::cluster::ask::{Asked, Asker, Refusal, Unreachable};
 use crate::controller::apply::{FIELD_MANAGER, OURS};
+use crate::docker_config::Format;
 use crate::install::CONTROLLER;
 
 /// Objects a page: as many as kubectl asks for.
@@ -116,9 +116,8 @@ impl<'a> Work<'a> {
         Self { asker, tell, told }
     }
 
-    /// What is left in a namespace, or in all. `own` is where pullpass is taken to have been, beside where its own
-    /// objects are.
-    pub async fn look(&self, scope: Option<&str>, own: &str) -> Result<Found, LookError> {
+    /// What is left in a namespace, or in all.
+    pub async fn look(&self, scope: Option<&str>) -> Result<Found, LookError> {
         if let Some(name) = scope {
             let request = Request::new("/api/v1/namespaces").get(name, &GetParams::default());
             match self.asker.ask(request).await {
@@ -142,7 +141,7 @@ impl<'a> Work<'a> {
             Err(refusal) => return Err(LookError::of("leases", refusal)),
         };
         let (listed, controller) = tokio::join!(
-            self.list(scope, own, &mut seen, &mut unseen),
+            self.list(scope, &mut seen, &mut unseen),
             self.controller(&holders)
         );
         listed?;
@@ -167,7 +166,6 @@ impl<'a> Work<'a> {
     async fn list(
         &self,
         scope: Option<&str>,
-        own: &str,
         seen: &mut Seen,
         unseen: &mut Vec<String>,
     ) -> Result<(), LookError> {
@@ -175,15 +173,14 @@ impl<'a> Work<'a> {
             Some(namespace) => format!("/api/v1/namespaces/{namespace}/{resource}"),
             None => format!("/api/v1/{resource}"),
         };
-        let (secrets, pods) = (at("secrets"), at("pods"));
+        let (secrets, config_maps, pods) = (at("secrets"), at("configmaps"), at("pods"));
         let (label, value) = OURS;
+        let ours = ListParams::default().labels(&format!("{label}={value}"));
         for (kind, of) in [
-            (Kind::Secret, PULL_SECRET),
+            (Kind::Secret, Format::DockerConfigJson.secret_type()),
             (Kind::Certificate, CERTIFICATE),
         ] {
-            let ours = ListParams::default()
-                .labels(&format!("{label}={value}"))
-                .fields(&format!("type={of}"));
+            let ours = ours.clone().fields(&format!("type={of}"));
             let pages = self.pages(&secrets, ours, Objects::Metadata, |page| {
                 seen.secrets(kind, page);
             });
@@ -191,21 +188,15 @@ impl<'a> Work<'a> {
                 .await
                 .map_err(|refusal| LookError::of("Secrets", refusal))?;
         }
-        let mut namespaces: BTreeSet<String> = seen.own_namespaces();
-        namespaces.insert(own.to_owned());
-        namespaces.retain(|namespace| scope.is_none_or(|scope| namespace == scope));
-        for namespace in namespaces {
-            let at = Kind::ConfigMap.collection(&namespace);
-            let pages = self.pages(&at, ListParams::default(), Objects::Metadata, |page| {
-                seen.config_maps(page);
-            });
-            match pages.await {
-                Ok(()) => {}
-                Err(Refusal::Forbidden(_)) => unseen.push(format!(
-                    "ConfigMaps of `{namespace}`: you may not list them"
-                )),
-                Err(refusal) => return Err(LookError::of("ConfigMaps", refusal)),
+        let pages = self.pages(&config_maps, ours, Objects::Metadata, |page| {
+            seen.config_maps(page);
+        });
+        match pages.await {
+            Ok(()) => {}
+            Err(Refusal::Forbidden(_)) => {
+                unseen.push("ConfigMaps: you may not list them".to_owned());
             }
+            Err(refusal) => return Err(LookError::of("ConfigMaps", refusal)),
         }
         let pages = self.pages(&pods, ListParams::default(), Objects::Whole, |page| {
             seen.pods(page);

@@ -16,9 +16,9 @@ use super::output::{Io, Output, OutputParser};
 use super::render::visible;
 use super::shared::FailOn;
 use crate::cleanup::work::{Controller, Found, Outcome, Work};
-use crate::cleanup::{GATE, Kind, Left};
-use crate::cluster::client::own_namespace;
+use crate::cleanup::{Kind, Left};
 use crate::server::runtime;
+use crate::status::GATE;
 
 /// List what an uninstall has left in a cluster, or remove it: Secrets, and Pods that wait for one.
 #[derive(Debug, clap::Args)]
@@ -28,9 +28,9 @@ Examples:
   pullpass cleanup --yes
   pullpass cleanup -n shop -o json | jq -r '.items[].name'
 
-What counts has pullpass's mark on it: Secrets by the label `app.kubernetes.io/managed-by: pullpass`, \
-Pods by the scheduling gate `pullpass.dev/pull-secret`, the controller's Lease and status by who \
-applied them. Nothing else is touched, and nothing that has changed since it was listed. Pods that \
+What counts has pullpass's mark on it: Secrets and the controller's notes by the label \
+`app.kubernetes.io/managed-by: pullpass`, Pods by the scheduling gate `pullpass.dev/pull-secret`, the \
+controller's Lease by who applied it. Nothing else is touched, and nothing that has changed since it was listed. Pods that \
 still name a Secret need it whenever they pull; the list says how many do.
 
 Exit status: 0 nothing is left, 1 something is, 2 when it cannot be said, or a controller is still \
@@ -87,13 +87,12 @@ enum Format {
 /// Looks, removes if it is told to, and draws.
 pub fn run(args: &Args, io: &mut Io) -> anyhow::Result<Exit> {
     let scope = args.namespace.as_deref().filter(|_| !args.all_namespaces);
-    let own = own_namespace(None);
     let runtime = runtime().context("cannot start the runtime")?;
     let words = RefCell::new(&mut *io);
     let tell = |line: &str| words.borrow_mut().say(line);
     let (found, outcomes) = runtime.block_on(async {
         let work = Work::new(args.cluster.asker().await?, &tell);
-        let found = work.look(scope, &own).await?;
+        let found = work.look(scope).await?;
         warn(&found, &tell);
         let outcomes = if args.yes && !found.left.is_empty() {
             if !args.force {

@@ -1,7 +1,8 @@
-//! `pullpass controller`: keeps the webhook's certificates, and tells what becomes of the policies.
+//! `pullpass controller`: keeps the webhook's certificates and the pull secrets that policies declare.
 //!
 //! Here flags become a controller. It decides nothing and writes nothing itself.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,9 +11,11 @@ use anyhow::{Context, bail};
 use super::Exit;
 use super::output::Io;
 use super::server_args::ServerArgs;
+use super::shared::{self, ScopeArgs};
 use crate::cluster::client::connect;
 use crate::controller::lease::Terms;
-use crate::controller::{Config, certificates, facts};
+use crate::controller::{Config, certificates, credentials, facts};
+use crate::credentials::{Fetcher, Outgoing};
 use crate::install::{
     CA_SECRET, EPHEMERAL_CONFIGURATION, POLICIES_CONFIGURATION, TLS_SECRET, WEBHOOK,
 };
@@ -24,13 +27,16 @@ use crate::server::{certificate, runtime};
 /// The longest life that every client's arithmetic takes.
 const LONGEST_LIFETIME: Duration = Duration::from_hours(24 * 365 * 100);
 
-/// Keep the webhook's certificates in a cluster, and tell what becomes of the policies.
+/// Keep in a cluster the pull secrets that policies declare, and the webhook's certificates.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
 Examples:
   pullpass controller --webhook-configuration 00-pullpass
   pullpass controller --webhook-configuration 00-pullpass --dns-name pullpass.example.com --kubeconfig ~/.kube/config
   pullpass controller
+
+Makes the Secret of each declared credential in the namespaces whose Pods need it, renews it before it
+expires, removes it when it is needed no more, and lets Pods go that wait for it.
 
 Makes a CA and a serving certificate, renews both at two thirds of their life, and keeps the caBundle of
 the webhook configurations. Without --tls-secret and --webhook-configuration somebody else does all that,
@@ -75,13 +81,12 @@ pub struct Args {
         value_parser = lifetime
     )]
     certificate_lifetime: Duration,
-    /// Read policies of other namespaces too, each for its own namespace alone.
-    #[arg(
-        long,
-        env = "PULLPASS_TENANT_POLICIES",
-        value_parser = clap::builder::BoolishValueParser::new()
-    )]
-    tenant_policies: bool,
+    /// Authorities in PEM form that calls to clouds trust beside the system's. Their proxy is that of
+    /// `HTTPS_PROXY` and `NO_PROXY`.
+    #[arg(long, value_name = "FILE", env = "PULLPASS_CA_BUNDLE")]
+    ca_bundle: Option<PathBuf>,
+    #[command(flatten)]
+    scope: ScopeArgs,
 }
 
 fn lifetime(text: &str) -> Result<Duration, String> {
@@ -132,6 +137,12 @@ fn config(args: &Args) -> anyhow::Result<Config> {
         certificate::check(name)?;
         *name = facts::spelled(name);
     }
+    if !args.scope.objects.is_empty() {
+        bail!("`--objects` stands for a cluster, and a controller has one; leave it out");
+    }
+    let mut scope = shared::load_options(&args.scope, &namespace).scope;
+    scope.own_namespace = namespace.as_str().into();
+    let outgoing = Outgoing::from_env(args.ca_bundle.clone())?;
     let kept = args.tls_secret.is_some() || args.webhook_configuration.is_some();
     let tls_secret = args.tls_secret.as_deref().unwrap_or(TLS_SECRET);
     let certificates = kept.then(|| certificates::Options {
@@ -145,10 +156,15 @@ fn config(args: &Args) -> anyhow::Result<Config> {
         },
     });
     Ok(Config {
-        namespace,
+        namespace: namespace.clone(),
         admin_listen: args.server.admin_listen,
         certificates,
-        tenant_policies: args.tenant_policies,
+        credentials: credentials::Options {
+            namespace,
+            scope,
+            fetcher: Fetcher::new(&outgoing)?,
+        },
+        tenant_policies: args.scope.tenant_policies,
         terms: Terms::default(),
     })
 }

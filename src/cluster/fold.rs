@@ -35,7 +35,8 @@ impl<T: Clone> Fold<T> {
     }
 
     /// Whether there was a whole list.
-    pub(super) fn is_synced(&self) -> bool {
+    #[must_use]
+    pub fn is_synced(&self) -> bool {
         self.is_synced
     }
 

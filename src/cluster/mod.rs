@@ -11,7 +11,7 @@ pub mod explain;
 pub mod feed;
 #[doc(hidden)] // for the benchmark of one change
 pub mod fold;
-mod objects;
+pub(crate) mod objects;
 pub mod policies;
 pub mod published;
 pub mod secret;

@@ -126,7 +126,7 @@ macro_rules! resource {
     };
 }
 
-pub(super) use resource;
+pub(crate) use resource;
 
 resource!(
     Namespace,

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use backon::ExponentialBuilder;
 use futures_util::Stream;
+use kube::core::Status;
 use kube::runtime::WatchStreamExt as _;
 use kube::runtime::utils::{Backoff, ResetTimerBackoff};
 use kube::runtime::watcher::{self, Error, Event, ExponentialBackoff};
@@ -71,18 +72,39 @@ impl Watched {
 
     /// A list or watch came to nothing.
     pub fn failed(&self, error: &Error) {
-        if is_routine(error) {
-            tracing::debug!(resource = self.resource.as_str(), %error, "watching again");
+        let Some((why, mend)) = tell_failure(&self.what, self.resource, error, &self.metrics)
+        else {
             return;
-        }
-        self.metrics.watch_failed(self.resource);
-        let (why, mend) = explain(&self.what, error);
-        tracing::warn!(resource = self.resource.as_str(), why, mend, "cannot watch");
+        };
         // Once there is something to decide with, an old table is better than none.
         if !self.synced {
             self.switch.set(State::waiting(why, mend));
         }
     }
+}
+
+/// Counts and logs that a list or watch came to nothing. What is in the way, and how to mend it; None
+/// when nothing is.
+pub fn tell_failure(
+    what: &str,
+    resource: metrics::Resource,
+    error: &Error,
+    metrics: &Metrics,
+) -> Option<(String, &'static str)> {
+    if is_routine(error) {
+        tracing::debug!(resource = resource.as_str(), %error, "watching again");
+        return None;
+    }
+    metrics.watch_failed(resource);
+    let (why, mend) = explain(what, error);
+    tracing::warn!(resource = resource.as_str(), why, mend, "cannot watch");
+    Some((why, mend))
+}
+
+/// Whether the right to list or watch is missing.
+#[must_use]
+pub fn is_denied(error: &Error) -> bool {
+    status(error).is_some_and(|status| status.code == 403)
 }
 
 /// A watch that is too old to be resumed is begun anew: nothing is wrong.
@@ -91,14 +113,18 @@ fn is_routine(error: &Error) -> bool {
 }
 
 fn explain(what: &str, error: &Error) -> (String, &'static str) {
-    let status = match error {
+    explain::explain(what, "read", status(error), error)
+}
+
+/// What the API server says, if it said anything.
+fn status(error: &Error) -> Option<&Status> {
+    match error {
         Error::InitialListFailed(kube::Error::Api(status))
         | Error::WatchStartFailed(kube::Error::Api(status))
         | Error::WatchFailed(kube::Error::Api(status))
-        | Error::WatchError(status) => Some(&**status),
+        | Error::WatchError(status) => Some(status),
         _ => None,
-    };
-    explain::explain(what, "read", status, error)
+    }
 }
 
 /// Every change of a kind of object. A failure is an event as well; the next attempt waits.

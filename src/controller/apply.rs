@@ -1,17 +1,18 @@
 //! The only writer: each write of the controller but its Lease goes through here, and decides nothing.
 //!
-//! Everything is a server-side apply, because that is what a right to `create` with a name covers;
-//! Events alone are posted. Before each write it is asked whether this process still leads, and
-//! no write lasts longer than it does.
+//! Everything that is made is a server-side apply, because that is what a right to `create` with a name
+//! covers; Events alone are posted. Before each write it is asked whether this process still leads,
+//! and no write lasts longer than it does.
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::time::Duration;
 
 use k8s_openapi::ByteString;
-use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::api::authorization::v1::SelfSubjectAccessReview;
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use k8s_openapi::api::events::v1::Event;
-use kube::api::{Patch, PatchParams, PostParams};
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::core::{ClusterResourceScope, Status};
 use kube::{Api, Client, Resource};
 use serde::de::DeserializeOwned;
@@ -19,8 +20,11 @@ use serde_json::{Value, json};
 use tokio::time::timeout;
 
 use super::facts;
+use super::held::Pod;
 use super::lease::Leadership;
 use crate::cluster::explain::chain;
+use crate::docker_config::Format;
+use crate::status::{GATE, STATUS_KEY, STATUS_LABEL};
 
 /// As whom everything is applied. Another process of this name would overwrite us unasked: there
 /// is one name for all replicas, and the Lease between them.
@@ -92,6 +96,20 @@ pub struct Content {
     pub data: BTreeMap<String, ByteString>,
     /// Its annotations.
     pub annotations: BTreeMap<String, String>,
+}
+
+/// A pull secret in one namespace.
+pub(super) struct PullSecret<'a> {
+    /// Where.
+    pub(super) namespace: &'a str,
+    /// Its name.
+    pub(super) name: &'a str,
+    /// Which Secret is changed; absent: it is made, or nothing is done.
+    pub(super) uid: Option<&'a str>,
+    /// What its one key holds.
+    pub(super) json: &'a ByteString,
+    /// What it says beside it.
+    pub(super) annotations: BTreeMap<&'static str, String>,
 }
 
 /// Writes to the cluster while this process leads.
@@ -198,6 +216,109 @@ impl Writer {
             .await
     }
 
+    /// Sets a pull secret of ours.
+    ///
+    /// By force, as [`Writer::secret`]; of one that is there only its uid has to be as it was seen, since
+    /// any version of it is to be undone.
+    pub(super) async fn pull_secret(&self, secret: &PullSecret<'_>) -> Result<Secret, WriteError> {
+        let (pin, value) = match secret.uid {
+            Some(uid) => ("uid", uid),
+            None => ("resourceVersion", "1"),
+        };
+        let body = json!({
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "metadata": {
+                "name": secret.name,
+                "namespace": secret.namespace,
+                pin: value,
+                "labels": {OURS.0: OURS.1},
+                "annotations": secret.annotations,
+            },
+            "type": Format::DockerConfigJson.secret_type(),
+            "data": {Format::DockerConfigJson.key(): secret.json},
+        });
+        let api = Api::namespaced(self.client.clone(), secret.namespace);
+        self.apply(&api, secret.name, &body).await
+    }
+
+    /// Removes a pull secret, if it is still this version of this one. That it is gone is as good.
+    pub(super) async fn remove_secret(
+        &self,
+        namespace: &str,
+        name: &str,
+        uid: &str,
+        version: &str,
+    ) -> Result<(), WriteError> {
+        let params = DeleteParams {
+            preconditions: Some(Preconditions {
+                uid: Some(uid.to_owned()),
+                resource_version: Some(version.to_owned()),
+            }),
+            ..DeleteParams::default()
+        };
+        let api = Api::<Secret>::namespaced(self.client.clone(), namespace);
+        match self.call(api.delete(name, &params)).await {
+            Err(error) if error.status().is_some_and(|status| status.code == 404) => Ok(()),
+            other => other.map(drop),
+        }
+    }
+
+    /// Sets one of the ConfigMaps that say how the pull secrets fare.
+    ///
+    /// By force: they are ours by their names, which no other right covers.
+    pub(super) async fn status(&self, name: &str, text: &str) -> Result<(), WriteError> {
+        let body = json!({
+            "apiVersion": "v1",
+            "kind": "ConfigMap",
+            "metadata": {
+                "name": name,
+                "namespace": self.namespace,
+                "labels": {OURS.0: OURS.1, STATUS_LABEL: "true"},
+            },
+            "data": {STATUS_KEY: text},
+        });
+        let api = Api::<ConfigMap>::namespaced(self.client.clone(), &self.namespace);
+        self.apply(&api, name, &body).await.map(drop)
+    }
+
+    /// Takes our gate from a Pod, and nothing else. That the Pod is gone is as good.
+    ///
+    /// A strategic merge patch: the one form that removes ours alone, needs no right but to patch Pods,
+    /// and does nothing to another Pod of the name.
+    pub(super) async fn release(
+        &self,
+        namespace: &str,
+        name: &str,
+        uid: &str,
+    ) -> Result<(), WriteError> {
+        let body = json!({
+            "metadata": {"uid": uid},
+            "spec": {"schedulingGates": [{"$patch": "delete", "name": GATE}]},
+        });
+        let api = Api::<Pod>::namespaced(self.client.clone(), namespace);
+        let (params, patch) = (PatchParams::default(), Patch::Strategic(&body));
+        match self.call(api.patch(name, &params, &patch)).await {
+            Err(error) if is_another(&error) => Ok(()),
+            other => other.map(drop),
+        }
+    }
+
+    /// Whether this process may take gates from Pods. It asks and writes nothing.
+    pub(super) async fn may_release(&self) -> Result<bool, WriteError> {
+        let review = json!({
+            "apiVersion": "authorization.k8s.io/v1",
+            "kind": "SelfSubjectAccessReview",
+            "metadata": {},
+            "spec": {"resourceAttributes": {"verb": "patch", "resource": "pods"}},
+        });
+        let review = serde_json::from_value(review).map_err(kube::Error::SerdeError)?;
+        let api = Api::<SelfSubjectAccessReview>::all(self.client.clone());
+        let params = PostParams::default();
+        let answer = self.call(api.create(&params, &review)).await?;
+        Ok(answer.status.is_some_and(|status| status.allowed))
+    }
+
     /// Tells an Event.
     pub async fn event(&self, namespace: &str, event: &Event) -> Result<(), WriteError> {
         let api = Api::<Event>::namespaced(self.client.clone(), namespace);
@@ -230,4 +351,11 @@ impl Writer {
             Err(_) => Err(WriteError::Timeout(time)),
         }
     }
+}
+
+/// The Pod is gone, or another one has its name.
+fn is_another(error: &WriteError) -> bool {
+    error.status().is_some_and(|status| {
+        status.code == 404 || (status.code == 422 && status.message.contains("metadata.uid"))
+    })
 }

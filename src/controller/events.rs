@@ -42,6 +42,22 @@ pub enum Happening {
     PolicyRejected,
     /// It had, and is in force now.
     PolicyLoaded,
+    /// A new value of a credential is known.
+    CredentialRefreshed,
+    /// It cannot be fetched; the one before stays.
+    CredentialRefreshFailed,
+    /// The Secret that a credential is copied from is not there.
+    SourceSecretMissing,
+    /// It is there, and no pull secret can be made of it.
+    SecretMalformed,
+    /// Somebody else's Secret stands where a copy should be.
+    SecretNotOurs,
+    /// Copies are left that no right covers any more.
+    SecretOrphaned,
+    /// A Pod was let go: what it waited for is there.
+    PodReleased,
+    /// A Pod was let go without it.
+    HoldTimedOut,
 }
 
 impl Happening {
@@ -53,13 +69,31 @@ impl Happening {
             Self::CertificateRotationFailed => "CertificateRotationFailed",
             Self::PolicyRejected => "PolicyRejected",
             Self::PolicyLoaded => "PolicyLoaded",
+            Self::CredentialRefreshed => "CredentialRefreshed",
+            Self::CredentialRefreshFailed => "CredentialRefreshFailed",
+            Self::SourceSecretMissing => "SourceSecretMissing",
+            Self::SecretMalformed => "SecretMalformed",
+            Self::SecretNotOurs => "SecretNotOurs",
+            Self::SecretOrphaned => "SecretOrphaned",
+            Self::PodReleased => "PodReleased",
+            Self::HoldTimedOut => "HoldTimedOut",
         }
     }
 
     const fn kind(self) -> &'static str {
         match self {
-            Self::CertificateRotated | Self::PolicyLoaded => "Normal",
-            Self::CertificateRotationFailed | Self::PolicyRejected => "Warning",
+            Self::CertificateRotated
+            | Self::PolicyLoaded
+            | Self::CredentialRefreshed
+            | Self::PodReleased => "Normal",
+            Self::CertificateRotationFailed
+            | Self::PolicyRejected
+            | Self::CredentialRefreshFailed
+            | Self::SourceSecretMissing
+            | Self::SecretMalformed
+            | Self::SecretNotOurs
+            | Self::SecretOrphaned
+            | Self::HoldTimedOut => "Warning",
         }
     }
 
@@ -67,6 +101,12 @@ impl Happening {
         match self {
             Self::CertificateRotated | Self::CertificateRotationFailed => "Rotate",
             Self::PolicyRejected | Self::PolicyLoaded => "Load",
+            Self::CredentialRefreshed
+            | Self::CredentialRefreshFailed
+            | Self::SourceSecretMissing
+            | Self::SecretMalformed => "Fetch",
+            Self::SecretNotOurs | Self::SecretOrphaned => "Copy",
+            Self::PodReleased | Self::HoldTimedOut => "Release",
         }
     }
 }
@@ -82,6 +122,8 @@ pub struct Regarding {
     pub namespace: Option<String>,
     /// Its name.
     pub name: String,
+    /// Which object of the name, where several come and go: `kubectl describe pod` looks for it.
+    pub uid: Option<String>,
 }
 
 /// Something to tell.
@@ -128,6 +170,7 @@ impl From<PolicyNotice> for Notice {
                 kind: "ConfigMap",
                 namespace: Some(notice.config_map.namespace.to_string()),
                 name: notice.config_map.name.to_string(),
+                uid: None,
             },
             happening,
             note,
@@ -190,6 +233,8 @@ impl Events {
             match self.said.admit(&notice, Instant::now()) {
                 Admitted::Tell => {}
                 Admitted::Again => continue,
+                // Pods come and go in numbers, and each says by itself that it goes.
+                Admitted::TooMany if notice.happening == Happening::PodReleased => continue,
                 Admitted::TooMany => {
                     self.metrics.reconcile_failed(Reconcile::Events);
                     continue;
@@ -276,6 +321,7 @@ fn event(notice: &Notice, instance: &str, now: Timestamp) -> Event {
             kind: Some(regarding.kind.to_owned()),
             name: Some(regarding.name.clone()),
             namespace: regarding.namespace.clone(),
+            uid: regarding.uid.clone(),
             ..ObjectReference::default()
         }),
         reporting_controller: Some(CONTROLLER.to_owned()),
@@ -370,6 +416,7 @@ mod tests {
                 kind: "Secret",
                 namespace: Some("here".to_owned()),
                 name: name.to_owned(),
+                uid: None,
             },
             happening: Happening::CertificateRotated,
             note: note.to_owned(),

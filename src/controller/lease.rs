@@ -413,7 +413,7 @@ pub fn identity() -> String {
 }
 
 /// The standard library seeds each hasher at random.
-fn random() -> u64 {
+pub(super) fn random() -> u64 {
     RandomState::new().build_hasher().finish()
 }
 

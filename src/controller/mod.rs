@@ -1,15 +1,19 @@
 //! The controller: looks at a cluster, plans, and carries out what is planned, one process at a time.
 //!
 //! `lease` says who writes; `certificates` keeps what webhooks serve with, from the facts that `facts`
-//! reads off `secrets` and `configurations`, each `watching` one object; `events` tells what happened; `apply` is the only
-//! writer. What to do is decided in [`crate::plan`], never here.
+//! reads off `secrets` and `configurations`, each `watching` one object; `credentials` keeps pull secrets and lets
+//! Pods go that are `held` for them; `events` tells what happened; `apply` is the only writer, and `refusal` reads
+//! what it is refused for. What to do is decided in [`crate::plan`], never here.
 
 pub mod apply;
 pub mod certificates;
 mod configurations;
+pub mod credentials;
 pub mod events;
 pub mod facts;
+mod held;
 pub mod lease;
+mod refusal;
 mod secrets;
 mod watching;
 
@@ -24,6 +28,7 @@ use tokio::time::timeout;
 
 use self::apply::Writer;
 use self::certificates::Certificates;
+use self::credentials::Credentials;
 use self::events::{Events, tell_policies};
 use self::lease::{Lease, Terms};
 use crate::cluster::policies::PolicyFeed;
@@ -37,7 +42,7 @@ use crate::server::{AdminPort, ServeError, Signals};
 const STOP: Duration = Duration::from_secs(20);
 
 /// What a controller does.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Config {
     /// The port of `/livez`, `/readyz` and `/metrics`.
     pub admin_listen: SocketAddr,
@@ -45,6 +50,8 @@ pub struct Config {
     pub namespace: String,
     /// The certificates that it keeps. None: somebody else does.
     pub certificates: Option<certificates::Options>,
+    /// The credentials that it keeps: which namespaces, and how sources are asked.
+    pub credentials: credentials::Options,
     /// Whether policies of other namespaces are read.
     pub tenant_policies: bool,
     /// The Lease; only tests change it.
@@ -95,9 +102,17 @@ pub async fn run(
     });
     let (certificates, checks) = certificates.unzip();
     let (policies, policies_check, in_force) = PolicyFeed::new(
-        client,
+        client.clone(),
         &namespace.into(),
         config.tenant_policies,
+        Arc::clone(&metrics),
+    );
+    let (credentials, credentials_check) = Credentials::new(
+        client,
+        config.credentials,
+        in_force.clone(),
+        writer.clone(),
+        teller.clone(),
         Arc::clone(&metrics),
     );
     let (stop, stopping) = watch::channel(false);
@@ -105,7 +120,12 @@ pub async fn run(
     let health = checks
         .into_iter()
         .flatten()
-        .chain([lease_check, policies_check, stop_check(&stopping)])
+        .chain([
+            lease_check,
+            policies_check,
+            credentials_check,
+            stop_check(&stopping),
+        ])
         .fold(Health::new(), Health::with);
 
     let mut parts = JoinSet::new();
@@ -115,15 +135,13 @@ pub async fn run(
     parts.spawn(named("events", events.run()));
     let telling = tell_policies(in_force, writer, teller);
     parts.spawn(named("policy events", telling));
-    // Not among the others: a stop waits for these two, one after the other.
+    // Not among the others: a stop waits for these, and then for the Lease.
     let mut writing = JoinSet::new();
-    writing.spawn(async move {
-        match certificates {
-            Some(certificates) => certificates.run(stopping).await,
-            // Nothing to write: it stops when it is told to.
-            None => stopped(stopping).await,
-        }
-    });
+    if let Some(certificates) = certificates {
+        let run = certificates.run(stopping.clone());
+        writing.spawn(named("certificates", run));
+    }
+    writing.spawn(named("credentials", credentials.run(stopping)));
     let mut leading = JoinSet::new();
     leading.spawn(lease.run(giving_back));
 
@@ -131,7 +149,7 @@ pub async fn run(
     tokio::select! {
         biased;
         () = signals.next() => {}
-        _ = writing.join_next() => return Err(ControllerError::Ended { part: "certificates" }),
+        ended = writing.join_next() => return Err(ended_early(ended)),
         _ = leading.join_next() => return Err(ControllerError::Ended { part: "lease" }),
         ended = parts.join_next() => return Err(ended_early(ended)),
     }
@@ -139,7 +157,7 @@ pub async fn run(
     let ordered = async {
         // Nothing is written any more before another replica may begin.
         stop.send_replace(true);
-        writing.join_next().await;
+        while writing.join_next().await.is_some() {}
         give_back.send_replace(true);
         leading.join_next().await;
     };
@@ -166,11 +184,6 @@ fn ended_early(joined: Joined) -> ControllerError {
 async fn named(name: &'static str, task: impl Future<Output = ()>) -> &'static str {
     task.await;
     name
-}
-
-async fn stopped(mut stopping: watch::Receiver<bool>) {
-    // Without a sender the controller itself is gone.
-    let _ = stopping.wait_for(|stopping| *stopping).await;
 }
 
 fn stop_check(stopping: &watch::Receiver<bool>) -> Check {

@@ -4,3 +4,8 @@
 //! cryptography: whoever calls it brings the facts and carries the actions out.
 
 pub mod certificates;
+
+pub mod gates;
+pub mod reach;
+pub mod refresh;
+pub mod secrets;

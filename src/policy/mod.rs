@@ -8,7 +8,7 @@ pub mod decide;
 mod decode;
 pub mod document;
 mod fields;
-mod glob;
+pub(crate) mod glob;
 mod index;
 pub mod parse;
 pub mod pattern;

@@ -43,6 +43,8 @@ mod policy_test;
 #[cfg(test)]
 mod properties;
 #[cfg(test)]
+mod pull_secrets;
+#[cfg(test)]
 mod render;
 #[cfg(test)]
 mod schema;

@@ -23,6 +23,7 @@ impl Certificates {
                 Subject::Ca => CA_SECRET.to_owned(),
                 Subject::Serving => self.options.tls_secret.clone(),
             },
+            uid: None,
         }
     }
 
@@ -146,5 +147,6 @@ pub(super) fn about(id: &ConfigurationId) -> Regarding {
         kind: id.kind.as_str(),
         namespace: None,
         name: id.name.clone(),
+        uid: None,
     }
 }

@@ -54,7 +54,8 @@ impl<'p> Installation<'p> {
         installation
     }
 
-    fn grant(&self, flags: &[&str]) {
+    /// Applies the rights that are rendered with these flags.
+    pub(crate) fn grant(&self, flags: &[&str]) {
         let Self { plane, own, .. } = self;
         // The webhook's rights do not depend on the policies.
         let policies = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/policy.yaml");

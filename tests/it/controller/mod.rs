@@ -163,15 +163,20 @@ impl<'p> Site<'p> {
 
     /// Reasons of the Events about an object, oldest first, with their notes.
     fn events(&self, namespace: &str, name: &str) -> Vec<(String, String)> {
-        let at = format!("/apis/events.k8s.io/v1/namespaces/{namespace}/events");
-        let list = self.admin().get(&at).done();
-        let mut events = list["items"].as_array().unwrap().clone();
-        events.retain(|event| event["regarding"]["name"] == name);
-        events.sort_by_key(|event| event["eventTime"].to_string());
-        let part = |event: &Value, key: &str| event[key].as_str().unwrap().to_owned();
-        let both = |event: &Value| (part(event, "reason"), part(event, "note"));
-        events.iter().map(both).collect()
+        events_about(self.admin(), namespace, name)
     }
+}
+
+/// Reasons of the Events about an object, oldest first, with their notes.
+pub(crate) fn events_about(admin: &User, namespace: &str, name: &str) -> Vec<(String, String)> {
+    let at = format!("/apis/events.k8s.io/v1/namespaces/{namespace}/events");
+    let list = admin.get(&at).done();
+    let mut events = list["items"].as_array().unwrap().clone();
+    events.retain(|event| event["regarding"]["name"] == name);
+    events.sort_by_key(|event| event["eventTime"].to_string());
+    let part = |event: &Value, key: &str| event[key].as_str().unwrap().to_owned();
+    let both = |event: &Value| (part(event, "reason"), part(event, "note"));
+    events.iter().map(both).collect()
 }
 
 fn configuration_path(kind: &str, name: &str) -> String {
@@ -273,7 +278,14 @@ impl Controller {
     }
 
     pub(crate) fn start(flags: &[&str]) -> Self {
-        let mut child = Self::command(flags).spawn().unwrap();
+        Self::start_in(flags, &[])
+    }
+
+    /// With these variables, and no others.
+    pub(crate) fn start_in(flags: &[&str], env: &[(&str, &str)]) -> Self {
+        let mut command = Self::command(flags);
+        command.envs(env.iter().copied());
+        let mut child = command.spawn().unwrap();
         let log = Arc::new(Mutex::new(String::new()));
         let lines = BufReader::new(child.stderr.take().unwrap());
         let shared = Arc::clone(&log);

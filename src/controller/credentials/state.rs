@@ -1,0 +1,819 @@
+//! All that the loop knows, and what follows from it: which names are watched, what is asked, written,
+//! announced, let go.
+//!
+//! It takes what watches and answers bring, and begins what the plans say. It waits for nobody.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use k8s_openapi::api::core::v1::Secret;
+use kube::runtime::watcher::Event;
+use tokio::time::Instant;
+
+use super::super::events::Teller;
+use super::super::held::Held;
+use super::super::lease::random;
+use super::super::refusal::obstacle;
+use super::super::watching::{Known, Slot};
+use super::announced::Announced;
+use super::kept::{Asking, Kept, Listed, Material, Row};
+use super::secret;
+use super::tell::Tell;
+use super::watches::{Change, Watches};
+use super::writing::{Done, Work};
+use crate::cluster::fold::{self, Fold};
+use crate::cluster::policies::InForce;
+use crate::cluster::watch::{is_denied, tell_failure};
+use crate::controller::apply::WriteError;
+use crate::credentials::secret_ref::read_source;
+use crate::metrics::{Metrics, Reconcile, Resource};
+use crate::names::SecretName;
+use crate::plan::gates::{Verdict, judge};
+use crate::plan::reach::Reach;
+use crate::plan::refresh::{Chance, Lifetime, backoff};
+use crate::plan::secrets::{Action, Obstacle, Step};
+use crate::policy::config_maps;
+use crate::policy::document::CredentialSource;
+use crate::server::health;
+use crate::snapshot::{Namespaces, ScopeOptions};
+use crate::status::{Memory, Remembered, Shard, Status};
+
+/// The time between two plans of one credential: a storm of changes is planned for twenty times a second.
+const PAUSE: Duration = Duration::from_millis(50);
+/// Secrets of a row that is gone stay for so long: a ConfigMap that is deleted and made again moves none.
+const GRACE: Duration = Duration::from_secs(5);
+/// What waits until later than that waits by a clock that was set.
+const LONGEST_WAIT: Duration = Duration::from_mins(10);
+/// Whether Pods may be let go is asked again after it.
+const RIGHT: Duration = Duration::from_mins(1);
+/// A Pod that could not be let go is tried again after it.
+const AGAIN: Duration = Duration::from_secs(1);
+
+pub(super) struct State {
+    scope: ScopeOptions,
+    tell: Tell,
+    in_force: Option<InForce>,
+    reach: Reach,
+    namespaces: Fold<Namespaces>,
+    /// Namespaces or rules have changed since it was looked where credentials go.
+    has_moved: bool,
+    kept: BTreeMap<SecretName, Kept>,
+    sources: BTreeMap<SecretName, Slot<Secret>>,
+    announced: Announced,
+    held: Held,
+    /// Pods that are being let go, or could not be: by uid, until when.
+    releasing: BTreeMap<String, Option<Instant>>,
+    /// Whether we may let Pods go; unknown before it was asked.
+    may_release: Option<bool>,
+    /// When that is asked again. Absent: now.
+    right_at: Option<Instant>,
+    is_asking_right: bool,
+    /// Something has changed that the status ConfigMaps may have to say.
+    has_news: bool,
+    /// When it was looked last what they should say.
+    told: Option<Instant>,
+}
+
+impl State {
+    pub(super) fn new(
+        namespace: String,
+        scope: ScopeOptions,
+        teller: Teller,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        Self {
+            scope,
+            tell: Tell::new(namespace, teller, metrics),
+            in_force: None,
+            reach: Reach::default(),
+            namespaces: fold::namespaces(),
+            has_moved: true,
+            kept: BTreeMap::new(),
+            sources: BTreeMap::new(),
+            announced: Announced::default(),
+            held: Held::default(),
+            releasing: BTreeMap::new(),
+            may_release: None,
+            right_at: None,
+            is_asking_right: false,
+            has_news: true,
+            told: None,
+        }
+    }
+
+    fn metrics(&self) -> &Arc<Metrics> {
+        &self.tell.metrics
+    }
+
+    /// This process leads from now on, or does not any more.
+    pub(super) fn leads(&mut self, leads: bool) {
+        if leads {
+            self.tell.anew();
+            self.may_release = None;
+            self.right_at = None;
+            self.mark_dirty();
+        } else {
+            self.metrics().credentials_fare(&BTreeMap::new());
+        }
+    }
+
+    /// A new table is in force.
+    pub(super) fn declare(&mut self, in_force: Option<InForce>) {
+        let Some(now) = in_force else { return };
+        self.reach = Reach::of(&now.table);
+        self.has_moved = true;
+        let mut gone: BTreeSet<SecretName> = self.kept.keys().cloned().collect();
+        for credential in now.table.credentials() {
+            let name = &credential.name.value;
+            gone.remove(name);
+            let row = Row::of(&now.table, credential);
+            let kept = self.kept.entry(name.clone());
+            let kept = kept.or_insert_with(|| Kept::new(None, Chance::of(random())));
+            kept.declare(row);
+            self.convert(name);
+        }
+        for name in gone {
+            // One whose Secrets stay is forgotten where it is settled.
+            if let Some(kept) = self.kept.get_mut(&name) {
+                kept.retire();
+            }
+        }
+        self.in_force = Some(now);
+        self.mark_dirty();
+    }
+
+    /// A watch brought something.
+    pub(super) fn take(&mut self, change: Change, now: SystemTime) {
+        match change {
+            Change::Namespaces(Ok(event)) => {
+                if self.namespaces.take(event) {
+                    self.has_moved = true;
+                }
+                if self.namespaces.is_synced() {
+                    let known = self.namespaces.live().len();
+                    self.metrics().cached(Resource::Namespaces, known);
+                }
+            }
+            Change::Status(Ok(event)) => {
+                self.has_news = true;
+                if self.announced.take(event) {
+                    self.remember();
+                }
+                if self.announced.is_synced {
+                    self.metrics()
+                        .cached(Resource::Status, self.announced.len());
+                }
+            }
+            Change::Pods(Ok(event)) => {
+                self.held.take(event, now);
+                if self.held.is_synced {
+                    self.metrics()
+                        .cached(Resource::Pods, self.held.iter().count());
+                }
+            }
+            Change::Copies(name, Ok(event)) => {
+                self.has_news = true;
+                let remembered = self.remembered(&name).cloned();
+                if let Some(kept) = self.kept.get_mut(&name) {
+                    kept.take(event, remembered.as_ref());
+                }
+            }
+            Change::Source(name, Ok(event)) => {
+                let is_whole = !matches!(event, Event::Init | Event::InitApply(_));
+                let slot = self.sources.entry(name.clone()).or_insert_with(Slot::new);
+                slot.take(event);
+                if is_whole {
+                    self.convert(&name);
+                }
+            }
+            Change::Namespaces(Err(error)) => {
+                self.failed("the Namespaces", Resource::Namespaces, &error);
+            }
+            Change::Status(Err(error)) => {
+                self.failed("the status ConfigMaps", Resource::Status, &error);
+            }
+            Change::Pods(Err(error)) => self.failed("the Pods", Resource::Pods, &error),
+            Change::Copies(name, Err(error)) => {
+                let what = format!("the Secrets `{name}`");
+                self.failed(&what, Resource::Secrets, &error);
+                if is_denied(&error) {
+                    self.denied(&name);
+                }
+            }
+            Change::Source(name, Err(error)) => {
+                let what = format!("the Secret that `{name}` is copied from");
+                self.failed(&what, Resource::Secrets, &error);
+            }
+        }
+    }
+
+    fn failed(&self, what: &str, resource: Resource, error: &kube::runtime::watcher::Error) {
+        let _ = tell_failure(what, resource, error, self.metrics());
+    }
+
+    /// The Secrets of a name may not be read.
+    fn denied(&mut self, name: &SecretName) {
+        let Some(kept) = self.kept.get_mut(name) else {
+            return;
+        };
+        kept.listed = Listed::Denied;
+        kept.is_dirty = true;
+        if let Some(row) = &kept.row {
+            let why = "its Secrets may not be read: grant the rights that `pullpass render rbac` prints for the \
+                       policies in force (the chart: `policies` or `controller.credentialNames`)";
+            self.tell.not_refreshed(name, row, why);
+        }
+    }
+
+    fn remembered(&self, name: &SecretName) -> Option<&Remembered> {
+        self.announced.memory()?.values.get(name)
+    }
+
+    /// Names that a controller before us wrote, of which no policy knows any more.
+    fn remember(&mut self) {
+        let names = self.announced.memory().map(|memory| memory.names.clone());
+        for name in names.unwrap_or_default() {
+            let kept = self.kept.entry(name);
+            kept.or_insert_with(|| Kept::new(None, Chance::of(random())));
+        }
+    }
+
+    /// The value of a credential that is copied from a Secret.
+    fn convert(&mut self, name: &SecretName) {
+        let Some(kept) = self.kept.get_mut(name) else {
+            return;
+        };
+        let Some(row) = kept.row.clone() else { return };
+        let (Some(from), Some(slot)) = (row.copied_from(), self.sources.get(name)) else {
+            return;
+        };
+        let source = match &slot.object {
+            Known::Unlisted => return,
+            Known::Absent => return self.tell.no_source(name, &row, from),
+            // The watch of the Secret that it was copied from before.
+            Known::Present(source) if source.metadata.name.as_deref() != Some(from.as_str()) => {
+                return;
+            }
+            Known::Present(source) => source,
+        };
+        match read_source(source, &row.credential.registries) {
+            Ok(read) => {
+                for dropped in &read.dropped {
+                    tracing::warn!(credential = %name, source = %from, %dropped, "an entry is left out");
+                }
+                let lifetime = Lifetime {
+                    issued: SystemTime::now(),
+                    expires: None,
+                };
+                let material = Material::of(&read.config, lifetime, row.source);
+                self.set(name, material);
+            }
+            Err(error) => self.tell.malformed(name, from, &error.to_string()),
+        }
+    }
+
+    /// A value was got.
+    fn set(&mut self, name: &SecretName, material: Material) {
+        let Some(kept) = self.kept.get_mut(name) else {
+            return;
+        };
+        let Some(row) = &kept.row else { return };
+        let before = kept.material.as_ref().map(|before| before.digest);
+        if before == Some(material.digest) && row.copied_from().is_some() {
+            return;
+        }
+        self.tell.refreshed(name, row, material.lifetime.expires);
+        kept.material = Some(material);
+        kept.chance = Chance::of(random());
+        kept.is_dirty = true;
+    }
+
+    /// Something that was begun has ended.
+    pub(super) fn done(&mut self, done: Done, now: SystemTime) {
+        self.has_news = true;
+        match done {
+            Done::Asked {
+                name,
+                source,
+                result,
+            } => {
+                let Some(kept) = self.kept.get_mut(&name) else {
+                    return;
+                };
+                let failures = match kept.asking {
+                    Asking::Asked { failures } => failures,
+                    // It was declared anew meanwhile.
+                    Asking::Idle { .. } => return,
+                };
+                let Some(row) = kept.row.clone().filter(|row| row.source == source) else {
+                    return;
+                };
+                match result {
+                    Ok(fetched) => {
+                        kept.asking = Asking::Idle {
+                            failures: 0,
+                            next: None,
+                        };
+                        self.set(&name, Material::fetched(&fetched, source));
+                    }
+                    Err(error) => {
+                        let failures = failures.saturating_add(1);
+                        let pause = backoff(failures, Chance::of(random()));
+                        let next = now.checked_add(pause);
+                        kept.asking = Asking::Idle { failures, next };
+                        let why = crate::cluster::explain::chain(&error);
+                        self.tell.not_refreshed(&name, &row, &why);
+                    }
+                }
+            }
+            Done::Written { name, step, result } => self.written(&name, &step, result, now),
+            Done::Announced { shard, result } => {
+                let went_well = result.is_ok();
+                self.announced.written(shard, went_well, Instant::now());
+                match result {
+                    Ok(()) if shard == Shard::FIRST => self.mark_dirty(),
+                    Ok(()) | Err(WriteError::NotLeading) => {}
+                    Err(error) => {
+                        self.metrics().reconcile_failed(Reconcile::Credentials);
+                        let why = error.words();
+                        tracing::warn!(config_map = %shard, why, "cannot write the status");
+                    }
+                }
+            }
+            Done::Released {
+                pod,
+                reason,
+                result,
+            } => match result {
+                Ok(()) => {
+                    self.releasing.remove(&pod.uid);
+                    self.held.released(&pod);
+                    self.tell.released(&pod, &reason);
+                }
+                Err(error) => {
+                    self.releasing.insert(pod.uid, Some(Instant::now() + AGAIN));
+                    if !matches!(error, WriteError::NotLeading) {
+                        self.metrics().reconcile_failed(Reconcile::HeldPods);
+                        let (namespace, why) = (&*pod.namespace, error.words());
+                        tracing::error!(namespace, pod = pod.name, why, "cannot let a Pod go");
+                        // Perhaps the right is gone: then no Pod must be held any more.
+                        self.right_at = None;
+                    }
+                }
+            },
+            Done::MayRelease(result) => {
+                self.is_asking_right = false;
+                let may = match result {
+                    Ok(may) => may,
+                    Err(error) => {
+                        tracing::debug!(error = error.words(), "cannot ask for rights");
+                        self.right_at = Some(Instant::now() + AGAIN);
+                        return;
+                    }
+                };
+                if !may {
+                    self.metrics().reconcile_failed(Reconcile::HeldPods);
+                    tracing::error!(
+                        mend = "grant `patch` on Pods: `pullpass render rbac` does when a credential says `holdPods`",
+                        "Pods may not be let go, so none is held"
+                    );
+                }
+                self.may_release = Some(may);
+                self.right_at = Some(Instant::now() + RIGHT);
+            }
+            Done::Lost => {
+                self.metrics().reconcile_failed(Reconcile::Credentials);
+                tracing::error!("a task panicked; this is a bug in pullpass");
+            }
+        }
+    }
+
+    fn written(
+        &mut self,
+        name: &SecretName,
+        step: &Step,
+        result: Result<Option<Box<Secret>>, WriteError>,
+        now: SystemTime,
+    ) {
+        let Some(kept) = self.kept.get_mut(name) else {
+            return;
+        };
+        let namespace = &step.namespace;
+        let (word, removed) = match &step.action {
+            Action::Create => ("created", false),
+            Action::Replace { .. } => ("replaced", false),
+            Action::Remove { .. } => ("removed", true),
+        };
+        let error = match result {
+            Ok(secret) => {
+                kept.waits.end(namespace);
+                self.tell.metrics.secret_written(name.as_str(), word);
+                if removed {
+                    kept.copies.remove(namespace);
+                } else if let Some(copy) = secret.as_deref().and_then(secret::copy) {
+                    kept.set(Arc::clone(namespace), copy);
+                }
+                tracing::debug!(credential = %name, namespace = %namespace, reason = %step.reason, word);
+                kept.is_dirty = true;
+                return;
+            }
+            Err(WriteError::NotLeading) => {
+                kept.waits.end(namespace);
+                kept.is_dirty = true;
+                return;
+            }
+            Err(error) => error,
+        };
+        let (obstacle, asked) = obstacle(&error);
+        self.tell
+            .metrics
+            .secret_written(name.as_str(), obstacle.as_str());
+        let chance = Chance::of(random());
+        let is_news = kept.waits.fail(namespace, obstacle, asked, now, chance);
+        kept.is_dirty = true;
+        let is_routine = matches!(
+            obstacle,
+            Obstacle::Conflict | Obstacle::Terminating | Obstacle::Throttled
+        );
+        if !is_routine {
+            self.tell.metrics.reconcile_failed(Reconcile::Credentials);
+        }
+        if is_news && !is_routine {
+            let (why, obstacle) = (error.words(), obstacle.as_str());
+            tracing::warn!(credential = %name, namespace = %namespace, obstacle, why, "cannot write a Secret");
+        }
+    }
+
+    /// All is planned anew, and told if there is news.
+    fn mark_dirty(&mut self) {
+        self.has_news = true;
+        for kept in self.kept.values_mut() {
+            kept.is_dirty = true;
+        }
+    }
+
+    /// Watches what is to be watched, and forgets what is done with.
+    pub(super) fn settle(&mut self, watches: &mut Watches) {
+        // What is remembered says whose values to take over, so it comes first.
+        if self.in_force.is_none() || !self.announced.is_synced || !self.namespaces.is_synced() {
+            return;
+        }
+        if std::mem::take(&mut self.has_moved) {
+            let mut reached = self.reach.namespaces(self.namespaces.live(), &self.scope);
+            let live = Arc::clone(self.namespaces.live());
+            for (name, kept) in &mut self.kept {
+                let reach = reached.remove(name).unwrap_or_default();
+                if kept.row.is_some() && kept.reach != reach {
+                    kept.reach = reach;
+                    kept.is_dirty = true;
+                }
+                kept.waits.retain(|namespace| !live.lacks(namespace));
+            }
+        }
+        let memory = self.announced.memory();
+        let mut done = Vec::new();
+        for (name, kept) in &mut self.kept {
+            let is_remembered = memory.is_some_and(|memory| memory.names.contains(name));
+            if kept.row.is_none() {
+                kept.retire();
+                let is_clean = kept.listed == Listed::Whole && kept.ours() == 0;
+                if is_clean || !is_remembered {
+                    done.push(name.clone());
+                    continue;
+                }
+            }
+            watches.watch_copies(name);
+            let source = kept.row.as_ref().and_then(Row::copied_from);
+            watches.watch_source(name, source);
+        }
+        for name in done {
+            watches.forget(&name);
+            self.kept.remove(&name);
+            self.sources.remove(&name);
+        }
+    }
+
+    /// Plans what has changed; when to plan again.
+    pub(super) fn plan(&mut self, now: SystemTime) -> Option<Instant> {
+        let at = Instant::now();
+        let is_sure = self.in_force.as_ref().is_some_and(|in_force| {
+            let mut reports = in_force.reports.iter();
+            reports.all(|report| report.verdict == config_maps::Verdict::Loaded)
+        });
+        let mut wake: Option<Instant> = None;
+        let mut sooner = |at: Instant| wake = Some(wake.map_or(at, |other| other.min(at)));
+        for (name, kept) in &mut self.kept {
+            kept.waits.bound(now, LONGEST_WAIT);
+            let is_due = kept.last.wake.is_some_and(|wake| wake <= now);
+            let expires = kept.material.as_ref().and_then(|m| m.lifetime.expires);
+            let is_over = expires.is_some_and(|at| at <= now) && kept.last.counts.fresh > 0;
+            if kept.is_dirty || is_due || is_over {
+                match kept.planned.map(|planned| planned + PAUSE) {
+                    Some(next) if next > at => sooner(next),
+                    _ => {
+                        // A document with an error hides its rows: nothing is removed for that.
+                        let end = kept.retired.map(|retired| retired + GRACE);
+                        let is_removable = is_sure && end.is_none_or(|end| end <= at);
+                        if let Some(end) = end.filter(|end| *end > at) {
+                            sooner(end);
+                        }
+                        kept.plan(is_removable, now);
+                        kept.is_dirty |= kept.row.is_none() && !is_removable && is_sure;
+                        self.tell.foreign(name, kept);
+                    }
+                }
+            }
+            if let Some(left) = kept.last.wake.and_then(|at| at.duration_since(now).ok()) {
+                sooner(at + left);
+            }
+            if kept.row.is_none() && kept.listed == Listed::Denied {
+                self.tell.orphaned(name);
+            }
+        }
+        wake
+    }
+
+    /// Asks the sources whose time has come; when the next one's comes.
+    pub(super) fn ask(&mut self, work: &mut Work, now: SystemTime) -> Option<Instant> {
+        let at = Instant::now();
+        let mut wake: Option<Instant> = None;
+        for kept in self.kept.values_mut() {
+            // Until all copies are known, one of them may hold what a controller before us fetched. What
+            // may not be written is not fetched.
+            if kept.listed != Listed::Whole {
+                continue;
+            }
+            let Some(ask_at) = kept.ask_at(now) else {
+                continue;
+            };
+            if let Ok(left) = ask_at.duration_since(now)
+                && !left.is_zero()
+            {
+                let next = at + left;
+                wake = Some(wake.map_or(next, |other| other.min(next)));
+                continue;
+            }
+            let Some(row) = &kept.row else { continue };
+            let failures = match kept.asking {
+                Asking::Idle { failures, .. } | Asking::Asked { failures } => failures,
+            };
+            kept.asking = Asking::Asked { failures };
+            let kind = kind(&row.credential.from);
+            work.ask(&row.credential, row.source, kind, &self.tell.metrics);
+        }
+        wake
+    }
+
+    /// Begins the writes that are planned, as many as may be under way: those of each credential in
+    /// turn, so that none waits behind thousands of another.
+    pub(super) fn write(&mut self, work: &mut Work) {
+        let memory = self.announced.memory();
+        let mut is_idle = false;
+        while work.has_room() && !is_idle {
+            is_idle = true;
+            for (name, kept) in &mut self.kept {
+                if !work.has_room() {
+                    return;
+                }
+                // A name is written down before the first Secret of it is.
+                let is_known = match &kept.row {
+                    Some(row) if row.is_remembered() => {
+                        memory.is_some_and(|memory| memory.names.contains(name))
+                    }
+                    Some(_) | None => true,
+                };
+                if !is_known {
+                    continue;
+                }
+                let Some(step) = kept.queue.pop_front() else {
+                    continue;
+                };
+                is_idle = false;
+                let namespace = Arc::clone(&step.namespace);
+                if let Action::Remove { .. } = step.action {
+                    kept.waits.begin(&namespace);
+                    work.remove(name, step);
+                } else if let Some((json, marks)) = kept.to_write() {
+                    kept.waits.begin(&namespace);
+                    work.write(name, step, json, &marks);
+                }
+            }
+        }
+    }
+
+    /// Begins to write the status ConfigMaps that say something else than they should; when more is due.
+    pub(super) fn announce(&mut self, work: &mut Work) -> Option<Instant> {
+        if !self.announced.is_synced || self.in_force.is_none() || !self.namespaces.is_synced() {
+            return None;
+        }
+        let now = Instant::now();
+        let next = self.told.map(|told| told + PAUSE);
+        if !self.has_news {
+            return None;
+        }
+        if let Some(next) = next.filter(|next| *next > now) {
+            return Some(next);
+        }
+        self.told = Some(now);
+        self.has_news = false;
+        // As long as not all is known, nothing that was said is taken back.
+        let is_unread = self.kept.values().any(|kept| kept.listed == Listed::No);
+        if is_unread || (self.may_release.is_none() && self.kept.values().any(holds)) {
+            return self.announce_names(work);
+        }
+        let wanted = self.status();
+        self.tell_status(wanted, work)
+    }
+
+    /// Names that are new, while the rest is not known yet.
+    fn announce_names(&mut self, work: &mut Work) -> Option<Instant> {
+        let mut said = self.announced.said();
+        let first = said.entry(Shard::FIRST).or_default();
+        let before = first.memory.names.len();
+        first.memory.names.extend(self.memory().names);
+        if first.memory.names.len() == before {
+            return None;
+        }
+        self.tell_status(said, work)
+    }
+
+    fn tell_status(&mut self, wanted: BTreeMap<Shard, Status>, work: &mut Work) -> Option<Instant> {
+        let (due, wake) = self.announced.due(wanted, Instant::now());
+        for (shard, text) in due {
+            work.announce(shard, text);
+        }
+        // What had to wait is looked at again.
+        self.has_news |= wake.is_some();
+        wake
+    }
+
+    /// What should be remembered.
+    fn memory(&self) -> Memory {
+        let mut memory = Memory::default();
+        for (name, kept) in &self.kept {
+            // Of a name that may not be read nothing was written.
+            let before = self.announced.memory();
+            let is_known = before.is_some_and(|before| before.names.contains(name));
+            let is_ours = kept.row.as_ref().is_none_or(Row::is_remembered);
+            if is_ours && (is_known || kept.listed == Listed::Whole) {
+                memory.names.insert(name.clone());
+            }
+            let is_fetched = kept.row.as_ref().is_some_and(Row::is_fetched);
+            if let Some(material) = kept.material.as_ref().filter(|_| is_fetched) {
+                memory.values.insert(name.clone(), material.remembered());
+            } else if let Some(remembered) = self.remembered(name).filter(|_| is_fetched) {
+                memory.values.insert(name.clone(), remembered.clone());
+            }
+        }
+        memory
+    }
+
+    /// What the status ConfigMaps should say.
+    fn status(&self) -> BTreeMap<Shard, Status> {
+        let mut wanted: BTreeMap<Shard, Status> = BTreeMap::new();
+        wanted.entry(Shard::FIRST).or_default().memory = self.memory();
+        if self.may_release != Some(true) {
+            return wanted;
+        }
+        for (name, kept) in &self.kept {
+            let holds = kept
+                .row
+                .as_ref()
+                .is_some_and(|row| row.credential.hold_pods);
+            if !holds || kept.listed != Listed::Whole {
+                continue;
+            }
+            for shard in Shard::all() {
+                let status = wanted.entry(shard).or_default();
+                status.ready.insert(name.clone(), BTreeSet::new());
+            }
+            for namespace in kept.copies.keys() {
+                let status = wanted.entry(Shard::of(namespace)).or_default();
+                if let Some(ready) = status.ready.get_mut(name) {
+                    ready.insert(Arc::clone(namespace));
+                }
+            }
+        }
+        wanted
+    }
+
+    /// Lets go the Pods whose time has come; when the next one's comes. Asks for the right first.
+    pub(super) fn release(&mut self, work: &mut Work, now: SystemTime) -> Option<Instant> {
+        let at = Instant::now();
+        let mut wake: Option<Instant> = None;
+        let mut sooner = |at: Instant| wake = Some(wake.map_or(at, |other| other.min(at)));
+        let holds = |kept: &Kept| {
+            kept.row
+                .as_ref()
+                .is_some_and(|row| row.credential.hold_pods)
+        };
+        if self.kept.values().any(holds) && !self.is_asking_right {
+            match self.right_at {
+                Some(next) if next > at => sooner(next),
+                _ => {
+                    self.is_asking_right = true;
+                    work.ask_may_release();
+                }
+            }
+        }
+        let is_known = self.in_force.is_some() && self.namespaces.is_synced();
+        if !is_known || !self.held.is_synced {
+            return wake;
+        }
+        let mut there = BTreeSet::new();
+        for pod in self.held.iter() {
+            there.insert(pod.uid.as_str());
+            match self.releasing.get(&pod.uid) {
+                Some(None) => continue,
+                Some(Some(next)) if *next > at => {
+                    sooner(*next);
+                    continue;
+                }
+                _ => {}
+            }
+            let standing = |name: &SecretName| {
+                let kept = self.kept.get(name);
+                kept.map_or(crate::plan::gates::Standing::NotAwaited, |kept| {
+                    kept.standing(&pod.namespace)
+                })
+            };
+            match judge(pod, standing, now) {
+                Verdict::Wait(until) => sooner(at + until.duration_since(now).unwrap_or_default()),
+                Verdict::Release(reason) if work.has_room_to_release() => {
+                    self.releasing.insert(pod.uid.clone(), None);
+                    work.release(pod.clone(), reason);
+                }
+                // One that ends makes room, and is looked at.
+                Verdict::Release(_) => {}
+            }
+        }
+        self.releasing
+            .retain(|uid, until| until.is_none() || there.contains(uid.as_str()));
+        wake
+    }
+
+    /// Metrics of what is kept.
+    pub(super) fn show(&self, now: SystemTime, leads: bool) {
+        if !leads {
+            return;
+        }
+        let known = self
+            .kept
+            .iter()
+            .filter(|(_, kept)| kept.listed != Listed::No);
+        let all = known.map(|(name, kept)| (name.as_str(), kept.state(now)));
+        self.metrics().credentials_fare(&all.collect());
+        let copies = self.kept.values().map(|kept| kept.copies.len()).sum();
+        self.metrics().cached(Resource::Secrets, copies);
+        let oldest = self.held.iter().map(|pod| pod.since).min();
+        let oldest = oldest.and_then(|since| now.duration_since(since).ok());
+        let count = self.held.iter().count();
+        self.metrics().pods_held(count, oldest.unwrap_or_default());
+    }
+
+    /// Whether all is known that decisions are made of.
+    pub(super) fn health(&self) -> health::State {
+        let missing = if self.in_force.is_none() {
+            Some("the policies")
+        } else if !self.namespaces.is_synced() {
+            Some("the Namespaces")
+        } else if !self.announced.is_synced {
+            Some("the status ConfigMaps")
+        } else if !self.held.is_synced {
+            Some("the Pods")
+        } else {
+            None
+        };
+        if let Some(what) = missing {
+            let mend = "wait a moment; if it lasts, look for `cannot watch` in the log";
+            return health::State::waiting(format!("{what} are not read yet"), mend);
+        }
+        let unread = self.kept.iter().find(|(_, kept)| kept.listed == Listed::No);
+        match unread {
+            Some((name, _)) => health::State::waiting(
+                format!("the Secrets `{name}` are not read yet"),
+                "wait a moment; if it lasts, look for `cannot watch` in the log",
+            ),
+            None => health::State::ready(format!("{} are kept", self.kept.len())),
+        }
+    }
+}
+
+/// Whether Pods wait for it.
+fn holds(kept: &Kept) -> bool {
+    let row = kept.row.as_ref();
+    row.is_some_and(|row| row.credential.hold_pods)
+}
+
+/// The kind of source, as metrics call it.
+fn kind(source: &CredentialSource) -> &'static str {
+    match source {
+        CredentialSource::SecretRef { .. } => "secret_ref",
+        CredentialSource::Ecr { .. } => "ecr",
+        CredentialSource::Gcp => "gcp",
+        CredentialSource::Acr { .. } => "acr",
+        CredentialSource::Exec { .. } => "exec",
+        CredentialSource::Existing => "existing",
+    }
+}

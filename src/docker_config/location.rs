@@ -1,0 +1,155 @@
+//! The key of an entry → the host and path under which a kubelet keeps it.
+//!
+//! A kubelet puts a key through Go's `url.Parse`, whose rules these are, and passes over one that is no
+//! URL. Whether an image can have such a host is not asked here.
+//!
+//! Sources: `keyring.go` (`Add`) in k8s.io/kubernetes/pkg/credentialprovider; `url.go` in net/url of Go 1.26.
+
+use std::net::Ipv6Addr;
+
+/// Host and path of a key, percent escapes resolved: bytes, as those can stand for any.
+pub(super) struct Location {
+    pub(super) host: Vec<u8>,
+    /// Empty, or from its slash on. Never the slash alone.
+    pub(super) path: Vec<u8>,
+}
+
+/// The key that a kubelet's keyring has for the key of an entry. `None` when it passes over the entry.
+#[must_use]
+pub fn keyring_key(key: &str) -> Option<Vec<u8>> {
+    let Location { mut host, path } = Location::of(key)?;
+    host.extend(path);
+    Some(host)
+}
+
+impl Location {
+    pub(super) fn of(key: &str) -> Option<Self> {
+        let (url, fragment) = key.split_once('#').unwrap_or((key, ""));
+        if url.bytes().any(|byte| byte.is_ascii_control()) {
+            return None;
+        }
+        unescape(fragment, Part::Other)?;
+        let url = ["https://", "http://"]
+            .into_iter()
+            .find_map(|scheme| url.strip_prefix(scheme))
+            .unwrap_or(url);
+        let (url, _query) = url.split_once('?').unwrap_or((url, ""));
+        let (authority, path) = url.split_at(url.find('/').unwrap_or(url.len()));
+        let host = match authority.rsplit_once('@') {
+            None => authority,
+            Some((user, host)) => {
+                check_user(user)?;
+                host
+            }
+        };
+        let host = parse_host(host)?;
+        let mut path = unescape(path, Part::Other)?;
+        if path.starts_with(b"/v1/") || path.starts_with(b"/v2/") {
+            path.drain(..3);
+        }
+        if path == b"/" {
+            path.clear();
+        }
+        Some(Self { host, path })
+    }
+}
+
+fn check_user(user: &str) -> Option<()> {
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"-._:~!$&'()*+,;=%@".contains(&byte);
+    if !user.bytes().all(fits) {
+        return None;
+    }
+    let (name, password) = user.split_once(':').unwrap_or((user, ""));
+    unescape(name, Part::Other)?;
+    unescape(password, Part::Other)?;
+    Some(())
+}
+
+fn parse_host(host: &str) -> Option<Vec<u8>> {
+    match host.rfind('[') {
+        Some(0) => {
+            let (address, port) = host.strip_prefix('[')?.rsplit_once(']')?;
+            check_port(port)?;
+            let address = match address.find("%25") {
+                None => unescape(address, Part::Host)?,
+                Some(zone) => {
+                    let (address, zone) = address.split_at(zone);
+                    let mut bytes = unescape(address, Part::Host)?;
+                    bytes.extend(unescape(zone, Part::Zone)?);
+                    bytes
+                }
+            };
+            check_address(&address)?;
+            Some([b"[", address.as_slice(), b"]", port.as_bytes()].concat())
+        }
+        Some(_) => None,
+        None => {
+            check_port(
+                host.find(':')
+                    .and_then(|colon| host.get(colon..))
+                    .unwrap_or(""),
+            )?;
+            unescape(host, Part::Host)
+        }
+    }
+}
+
+/// Nothing, or a colon and digits, also none.
+fn check_port(port: &str) -> Option<()> {
+    let digits = port.strip_prefix(':').unwrap_or(port);
+    let fits = port.is_empty() || port != digits && digits.bytes().all(|b| b.is_ascii_digit());
+    fits.then_some(())
+}
+
+/// `netip.ParseAddr`, less IPv4, which takes no brackets.
+fn check_address(address: &[u8]) -> Option<()> {
+    let address = str::from_utf8(address).ok();
+    let (address, zone) = match address?.split_once('%') {
+        Some((address, zone)) => (address, Some(zone)),
+        None => (address?, None),
+    };
+    address.parse::<Ipv6Addr>().ok()?;
+    (zone != Some("")).then_some(())
+}
+
+/// The part of a URL that escapes stand in.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Part {
+    Host,
+    Zone,
+    Other,
+}
+
+/// Resolves percent escapes, and checks what a host may have written plainly.
+fn unescape(text: &str, part: Part) -> Option<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((&first, tail)) = rest.split_first() {
+        rest = tail;
+        if first == b'%' {
+            let (digits, tail) = tail.split_at_checked(2)?;
+            let byte = u8::from_str_radix(str::from_utf8(digits).ok()?, 16).ok()?;
+            let fits = match part {
+                Part::Host => !byte.is_ascii() || byte == b'%',
+                Part::Zone => byte == b'%' || byte == b' ' || fits_host(byte),
+                Part::Other => true,
+            };
+            if !fits || digits.first() == Some(&b'+') {
+                return None;
+            }
+            bytes.push(byte);
+            rest = tail;
+        } else {
+            if part != Part::Other && first.is_ascii() && !fits_host(first) {
+                return None;
+            }
+            bytes.push(first);
+        }
+    }
+    Some(bytes)
+}
+
+/// Whether a byte may stand unescaped in a host.
+fn fits_host(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-_.~!$&'()*+,;=:[]<>\"".contains(&byte)
+}

@@ -1,0 +1,272 @@
+//! What becomes of credentials and of the Pods that wait for them, as metrics of the controller.
+//!
+//! Labels are names of credentials, which policies declare, and words of closed sets. Beyond the first
+//! credentials by name the others share a series, so that a process shows a few hundred at most.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::{Registry, Unit};
+
+use super::{Metrics, Seconds, gauge, timestamp};
+
+/// At most this many credentials have series of their own, about ten each.
+const CREDENTIAL_SERIES: usize = 16;
+/// Not a name that a Secret can have.
+const OTHERS: &str = "(others)";
+/// From a Secret that is at hand to a cloud that hesitates.
+const FETCH_BUCKETS: [f64; 6] = [0.05, 0.25, 1.0, 2.5, 5.0, 10.0];
+
+type Of<const N: usize> = [(&'static str, String); N];
+
+#[derive(Debug)]
+pub(super) struct CredentialMetrics {
+    refreshes: Family<Of<2>, Counter>,
+    writes: Family<Of<2>, Counter>,
+    expirations: Family<Of<1>, Seconds>,
+    renewals: Family<Of<1>, Seconds>,
+    copies: Family<Of<2>, Gauge>,
+    fetches: Family<[(&'static str, &'static str); 1], Histogram>,
+    held: Family<[(&'static str, &'static str); 0], Gauge>,
+    oldest: Family<[(&'static str, &'static str); 0], Seconds>,
+    /// Which credentials have series of their own.
+    named: Mutex<BTreeSet<String>>,
+}
+
+/// How one credential fares.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CredentialState {
+    /// Copies as they should be.
+    pub fresh: usize,
+    /// Copies with another value than they should have, or one that is over.
+    pub stale: usize,
+    /// Copies that are not there.
+    pub missing: usize,
+    /// Secrets of others where copies should be.
+    pub foreign: usize,
+    /// Copies that are left and that no right covers any more.
+    pub orphaned: usize,
+    /// When its value expires.
+    pub expires: Option<SystemTime>,
+    /// When it is to be fetched again.
+    pub renewal: Option<SystemTime>,
+}
+
+impl CredentialState {
+    fn add(&mut self, other: &Self) {
+        self.fresh += other.fresh;
+        self.stale += other.stale;
+        self.missing += other.missing;
+        self.foreign += other.foreign;
+        self.orphaned += other.orphaned;
+        let sooner = |a: Option<SystemTime>, b: Option<SystemTime>| match (a, b) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        };
+        self.expires = sooner(self.expires, other.expires);
+        self.renewal = sooner(self.renewal, other.renewal);
+    }
+}
+
+impl CredentialMetrics {
+    pub(super) fn new() -> Self {
+        Self {
+            refreshes: Family::default(),
+            writes: Family::default(),
+            expirations: Family::default(),
+            renewals: Family::default(),
+            copies: Family::default(),
+            fetches: Family::new_with_constructor(|| Histogram::new(FETCH_BUCKETS)),
+            held: Family::default(),
+            oldest: Family::default(),
+            named: Mutex::default(),
+        }
+    }
+
+    pub(super) fn register(&self, r: &mut Registry) {
+        r.register(
+            "credential_refreshes",
+            "Values of credentials that were fetched (success) or could not be (failure)",
+            self.refreshes.clone(),
+        );
+        r.register(
+            "secret_writes",
+            "Pull secrets made, replaced and removed, or what was in the way",
+            self.writes.clone(),
+        );
+        r.register_with_unit(
+            "credential_expiration_timestamp",
+            "When the value of a credential expires",
+            Unit::Seconds,
+            self.expirations.clone(),
+        );
+        r.register_with_unit(
+            "credential_renewal_timestamp",
+            "When the value of a credential is to be fetched again",
+            Unit::Seconds,
+            self.renewals.clone(),
+        );
+        r.register(
+            "credential_secrets",
+            "Pull secrets of a credential in the namespaces that need it, by how they fare",
+            self.copies.clone(),
+        );
+        r.register_with_unit(
+            "credential_fetch_duration",
+            "Time that it took to fetch a value, by kind of source",
+            Unit::Seconds,
+            self.fetches.clone(),
+        );
+        r.register(
+            "held_pods",
+            "Pods that wait for a pull secret now",
+            self.held.clone(),
+        );
+        r.register_with_unit(
+            "oldest_held_pod_age",
+            "How long the Pod that waits longest for a pull secret has waited",
+            Unit::Seconds,
+            self.oldest.clone(),
+        );
+    }
+
+    /// The label of a credential: its name, while there is room.
+    fn label(&self, name: &str) -> String {
+        let mut named = self.named.lock().unwrap_or_else(PoisonError::into_inner);
+        if !named.contains(name) {
+            if named.len() >= CREDENTIAL_SERIES {
+                return OTHERS.to_owned();
+            }
+            named.insert(name.to_owned());
+        }
+        name.to_owned()
+    }
+}
+
+impl Metrics {
+    /// A value was fetched, or could not be.
+    pub fn credential_refreshed(&self, name: &str, success: bool) {
+        let label = self.credentials.label(name);
+        let result = if success { "success" } else { "failure" };
+        let labels = [("credential", label), ("result", result.to_owned())];
+        self.credentials.refreshes.get_or_create(&labels).inc();
+    }
+
+    /// A source was asked, and this is how long it took.
+    pub fn credential_fetched(&self, source: &'static str, took: Duration) {
+        let fetches = &self.credentials.fetches;
+        fetches
+            .get_or_create(&[("source", source)])
+            .observe(took.as_secs_f64());
+    }
+
+    /// A pull secret was written, or something was in the way: `result` is a word of a closed set.
+    pub fn secret_written(&self, name: &str, result: &'static str) {
+        let labels = [
+            ("credential", self.credentials.label(name)),
+            ("result", result.to_owned()),
+        ];
+        self.credentials.writes.get_or_create(&labels).inc();
+    }
+
+    /// How all credentials fare now, by name. Those that are not among them have no series any more.
+    pub fn credentials_fare(&self, all: &BTreeMap<&str, CredentialState>) {
+        let metrics = &self.credentials;
+        {
+            let mut named = metrics.named.lock().unwrap_or_else(PoisonError::into_inner);
+            named.retain(|name| all.contains_key(name.as_str()));
+        }
+        let mut told: BTreeMap<String, CredentialState> = BTreeMap::new();
+        for (name, state) in all {
+            told.entry(metrics.label(name)).or_default().add(state);
+        }
+        metrics.copies.clear();
+        metrics.expirations.clear();
+        metrics.renewals.clear();
+        for (name, state) in told {
+            let counts = [
+                ("fresh", state.fresh),
+                ("stale", state.stale),
+                ("missing", state.missing),
+                ("foreign", state.foreign),
+                ("orphaned", state.orphaned),
+            ];
+            for (word, count) in counts {
+                let labels = [("credential", name.clone()), ("state", word.to_owned())];
+                metrics.copies.get_or_create(&labels).set(gauge(count));
+            }
+            let label = [("credential", name)];
+            if let Some(at) = state.expires {
+                metrics.expirations.get_or_create(&label).set(timestamp(at));
+            }
+            if let Some(at) = state.renewal {
+                metrics.renewals.get_or_create(&label).set(timestamp(at));
+            }
+        }
+    }
+
+    /// So many Pods wait for a pull secret, the one that waits longest for so long.
+    pub fn pods_held(&self, count: usize, oldest: Duration) {
+        self.credentials.held.get_or_create(&[]).set(gauge(count));
+        let oldest = oldest.as_secs_f64();
+        self.credentials.oldest.get_or_create(&[]).set(oldest);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lines(metrics: &Metrics, name: &str) -> Vec<String> {
+        let text = metrics.render();
+        let ours = |line: &&str| line.starts_with(&format!("pullpass_{name}"));
+        text.lines().filter(ours).map(ToOwned::to_owned).collect()
+    }
+
+    #[test]
+    fn what_a_credential_shows_goes_with_it() {
+        let metrics = Metrics::new();
+        let expires = SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000);
+        let state = CredentialState {
+            fresh: 3,
+            expires: Some(expires),
+            ..CredentialState::default()
+        };
+        metrics.credentials_fare(&BTreeMap::from([("ecr", state)]));
+        let copies = lines(&metrics, "credential_secrets");
+        assert_eq!(copies.len(), 5);
+        let fresh = "pullpass_credential_secrets{credential=\"ecr\",state=\"fresh\"} 3";
+        assert!(copies.contains(&fresh.to_owned()), "{copies:?}");
+        let expiry = lines(&metrics, "credential_expiration_timestamp_seconds");
+        assert_eq!(expiry.len(), 1);
+        metrics.credentials_fare(&BTreeMap::new());
+        assert!(lines(&metrics, "credential_secrets").is_empty());
+        assert!(lines(&metrics, "credential_expiration_timestamp_seconds").is_empty());
+    }
+
+    #[test]
+    fn no_number_of_credentials_makes_the_series_many() {
+        let metrics = Metrics::new();
+        let names: Vec<String> = (0..200).map(|n| format!("credential-{n:03}")).collect();
+        let one = CredentialState {
+            missing: 1,
+            ..CredentialState::default()
+        };
+        metrics.credentials_fare(&names.iter().map(|name| (&**name, one)).collect());
+        for name in &names {
+            metrics.credential_refreshed(name, true);
+            metrics.secret_written(name, "created");
+        }
+        let copies = lines(&metrics, "credential_secrets");
+        assert_eq!(copies.len(), 5 * (CREDENTIAL_SERIES + 1));
+        let others = "pullpass_credential_secrets{credential=\"(others)\",state=\"missing\"} 184";
+        assert!(copies.contains(&others.to_owned()), "{copies:?}");
+        let refreshes = lines(&metrics, "credential_refreshes_total");
+        assert_eq!(refreshes.len(), CREDENTIAL_SERIES + 1);
+    }
+}
