@@ -2,13 +2,13 @@
 
 use super::{rendered, template};
 
-pub(super) fn guide() -> String {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/install.md");
+pub(super) fn page(name: &str) -> String {
+    let path = format!("{}/docs/{name}", env!("CARGO_MANIFEST_DIR"));
     std::fs::read_to_string(path).unwrap()
 }
 
 /// The blocks of YAML, without the margin of a list that they stand in.
-fn examples(text: &str) -> Vec<String> {
+pub(super) fn examples(text: &str) -> Vec<String> {
     let mut examples = Vec::new();
     let mut lines = text.lines();
     while let Some(line) = lines.next() {
@@ -26,7 +26,7 @@ fn examples(text: &str) -> Vec<String> {
 
 #[test]
 fn every_example_renders() {
-    let examples = examples(&guide());
+    let examples = examples(&page("install.md"));
     assert_eq!(examples.len(), 6, "{examples:?}");
     for values in examples {
         rendered(&values);
@@ -36,7 +36,7 @@ fn every_example_renders() {
 
 #[test]
 fn a_refusal_is_quoted_as_it_is_said() {
-    let text = guide();
+    let text = page("install.md");
     let (_, rest) = text.split_once("is refused by a sentence: `").unwrap();
     let (sentence, _) = rest.split_once("`. [").unwrap();
     let ran = template("webhook: {failurePolicy: Sometimes}");

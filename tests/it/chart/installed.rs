@@ -16,7 +16,7 @@ use std::process::{Child, Command, Stdio};
 use serde_json::{Value, json};
 
 use self::shell::Shell;
-use super::{CHART, helm, template};
+use super::{CHART, guide, helm, template};
 use crate::command::{Ran, run_with};
 use crate::plane::{Plane, User, wait_until};
 use crate::webhook::client::get;
@@ -41,7 +41,6 @@ impl Release {
         Self::called(admission, format!("url: https://{admission}"))
     }
 
-    /// The namespace as deploy/kustomize makes it, and nothing in it yet.
     fn called(admission: SocketAddr, called: String) -> Self {
         let plane = Plane::own();
         let path = "deploy/kustomize/base/namespace.yaml";
@@ -78,6 +77,15 @@ policies:
         from: {{secretRef: {{name: dockerhub}}}}
         holdPods: true
 {more}"
+        )
+    }
+
+    /// The guide's own, called as this release is.
+    fn values_of_the_guide(&self) -> String {
+        let values = guide::examples(&guide::page("install.md")).remove(0);
+        format!(
+            "webhook: {{{}, failurePolicy: Fail}}\n{values}\n",
+            self.called
         )
     }
 
@@ -189,28 +197,36 @@ fn installed_tested_upgraded_rolled_back_and_gone_without_a_trace() {
     let untouched = shape(&release.pod(&shop, "nginx"));
     release.takes_every_variant();
 
-    shell.values(&release.values(""));
+    let done = |beginning: &str| {
+        let ran = shell.documented(beginning);
+        assert_eq!(ran.status, 0, "{ran:#?}");
+        ran.stdout
+    };
+    done("kubectl apply -f deploy/kustomize/base/namespace.yaml");
+    done("kubectl --namespace pullpass-system create secret docker-registry ");
+    let values = release.values_of_the_guide();
+    shell.values(&values);
     let processes = release.is_installed(&shell);
-    assert_eq!(release.secrets(&shop, "nginx"), json!([{"name": "hub"}]));
-    let look = shell.documented("kubectl run test ");
-    assert_eq!(
-        (look.status, &*look.stdout),
-        (0, "[{\"name\":\"hub\"}]"),
-        "{look:?}"
-    );
+    let ours = json!([{"name": "dockerhub-creds"}]);
+    assert_eq!(release.secrets(&shop, "nginx"), ours);
+    assert_eq!(done("kubectl run test "), ours.to_string());
+    let copy = format!("/api/v1/namespaces/{shop}/secrets/dockerhub-creds");
+    wait_until("the Pod's Secret is there", || {
+        release.admin().get(&copy).status == 200
+    });
     release.policies_are_checked();
     release.is_tested(&shell);
     let bundle = release.entry()["clientConfig"]["caBundle"].clone();
 
-    release.goes_up_and_back(&shell, &shop);
+    release.goes_up_and_back(&shell, &values, &shop);
     assert_eq!(
         release.entry()["clientConfig"]["caBundle"],
         bundle,
         "an upgrade and a rollback leave it alone"
     );
-    assert_eq!(release.secrets(&shop, "nginx"), json!([{"name": "hub"}]));
+    assert_eq!(release.secrets(&shop, "nginx"), ours);
 
-    release.is_applied_by_others();
+    release.is_applied_by_others(&values);
     assert_eq!(
         release.entry()["clientConfig"]["caBundle"],
         bundle,
@@ -222,7 +238,7 @@ fn installed_tested_upgraded_rolled_back_and_gone_without_a_trace() {
     release.is_uninstalled(&shell);
     let after = shape(&release.pod(&shop, "nginx"));
     assert_eq!(after, untouched, "as if pullpass had never been there");
-    release.is_cleaned_up(&shell);
+    release.is_cleaned_up(&shell, &shop);
 }
 
 /// A Pod without what is different in each: its name and times, the plugin's name for the token's volume.
@@ -387,7 +403,7 @@ impl Release {
         assert!(status == 422 && message.contains("PP"), "{message}");
     }
 
-    fn goes_up_and_back(&self, shell: &Shell, namespace: &str) {
+    fn goes_up_and_back(&self, shell: &Shell, values: &str, namespace: &str) {
         let deployments = || ["webhook", "controller"].map(|name| self.deployment(name));
         let generations = || deployments().map(|object| object["metadata"]["generation"].clone());
         let before = generations();
@@ -401,8 +417,8 @@ impl Release {
       - name: quay
         from: {existing: {}}
 ";
-        let values = self.values(more);
-        shell.values(&values.replace("failurePolicy: Fail", "timeoutSeconds: 9"));
+        let values = values.replace("failurePolicy: Fail", "timeoutSeconds: 9");
+        shell.values(&format!("{values}{more}"));
         let ran = shell.documented("helm upgrade ");
         assert_eq!(ran.status, 0, "{}", ran.stderr);
         let entry = self.entry();
@@ -424,8 +440,8 @@ impl Release {
     }
 
     /// As a GitOps controller does: the same objects under another manager's name, again and again.
-    fn is_applied_by_others(&self) {
-        let manifest = template(&self.values("")).stdout;
+    fn is_applied_by_others(&self, values: &str) {
+        let manifest = template(values).stdout;
         let versions = || {
             let path = "jsonpath={.items[*].metadata.resourceVersion}";
             let ran = self
@@ -464,16 +480,31 @@ impl Release {
     }
 
     /// What it leaves on purpose goes by the documented commands.
-    fn is_cleaned_up(&self, shell: &Shell) {
+    fn is_cleaned_up(&self, shell: &Shell, namespace: &str) {
         let list = shell.documented("pullpass cleanup #");
         assert_eq!(list.status, 1, "{list:#?}");
-        let names: Vec<&str> = list
-            .stdout
-            .lines()
-            .filter_map(|line| line.split_whitespace().nth(2))
-            .collect();
-        let want = ["pullpass-ca", "pullpass-webhook-tls", "pullpass-controller"];
-        assert_eq!(names, want.map(|name| format!("{OWN}/{name}")), "{list:#?}");
+        let listed = |kind: &str, place: &str, note: &str| {
+            let mut lines = list.stdout.lines().map(|line| line.split_whitespace());
+            let found = lines.find(|words| words.clone().take(3).eq(["left", kind, place]));
+            let found = found.unwrap_or_else(|| panic!("no {kind} {place} in {list:#?}"));
+            let rest: Vec<&str> = found.skip(3).collect();
+            assert!(rest.join(" ").contains(note), "{place}: {rest:?}");
+        };
+        listed(
+            "Secret",
+            &format!("{namespace}/dockerhub-creds"),
+            "Pods name it",
+        );
+        listed("Secret", "default/dockerhub-creds", "no Pod names it");
+        for name in ["pullpass-ca", "pullpass-webhook-tls"] {
+            listed("Secret", &format!("{OWN}/{name}"), "certificate");
+        }
+        listed("ConfigMap", &format!("{OWN}/pullpass-status-0"), "notes");
+        listed("Lease", &format!("{OWN}/pullpass-controller"), "");
+        assert!(
+            !list.stdout.contains(&format!("{OWN}/dockerhub ")),
+            "its author's: {list:#?}"
+        );
         let removed = shell.documented("pullpass cleanup --yes");
         assert_eq!(removed.status, 0, "{removed:#?}");
         let nothing = shell.run("pullpass cleanup");

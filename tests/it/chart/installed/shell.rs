@@ -42,7 +42,7 @@ impl Shell {
 
     /// Runs the one line of the guide that begins with this, and keeps what it said.
     pub(super) fn documented(&self, beginning: &str) -> Ran {
-        let guide = super::super::guide::guide();
+        let guide = super::super::guide::page("install.md");
         let lines = guide.lines().map(str::trim);
         let lines: Vec<&str> = lines.filter(|line| line.starts_with(beginning)).collect();
         let [line] = lines[..] else {
