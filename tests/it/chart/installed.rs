@@ -7,6 +7,7 @@ mod guard;
 mod kubelet;
 mod service;
 mod shell;
+mod variants;
 
 use std::fs::File;
 use std::net::{SocketAddr, TcpListener};
@@ -141,12 +142,8 @@ policies:
 
     /// A Pod as its author writes it, created for real.
     fn pod(&self, namespace: &str, image: &str) -> Value {
-        let pod = json!({
-            "metadata": {"generateName": "p-"},
-            "spec": {"containers": [{"name": "c", "image": image}]},
-        });
         let at = format!("/api/v1/namespaces/{namespace}/pods");
-        self.admin().post(&at, &pod).done()
+        self.admin().post(&at, &pod(image)).done()
     }
 
     /// The pull secrets of such a Pod.
@@ -157,6 +154,13 @@ policies:
     fn entry(&self) -> Value {
         self.admin().get(MUTATING).done()["webhooks"][0].clone()
     }
+}
+
+fn pod(image: &str) -> Value {
+    json!({
+        "metadata": {"generateName": "p-"},
+        "spec": {"containers": [{"name": "c", "image": image}]},
+    })
 }
 
 /// An address of this host that nobody listens on.
@@ -195,13 +199,14 @@ fn installed_tested_upgraded_rolled_back_and_gone_without_a_trace() {
     let shell = Shell::new(release.admin());
     let shop = release.plane.namespace("shop");
     let untouched = shape(&release.pod(&shop, "nginx"));
-    release.takes_every_variant();
+    variants::are_taken(&release);
 
     let done = |beginning: &str| {
         let ran = shell.documented(beginning);
         assert_eq!(ran.status, 0, "{ran:#?}");
         ran.stdout
     };
+    done("pullpass doctor --pre");
     done("kubectl apply -f deploy/kustomize/base/namespace.yaml");
     done("kubectl --namespace pullpass-system create secret docker-registry ");
     let values = release.values_of_the_guide();
@@ -218,6 +223,7 @@ fn installed_tested_upgraded_rolled_back_and_gone_without_a_trace() {
     release.is_tested(&shell);
     let bundle = release.entry()["clientConfig"]["caBundle"].clone();
 
+    release.is_taken_out_and_comes_back(&shell, &shop);
     release.goes_up_and_back(&shell, &values, &shop);
     assert_eq!(
         release.entry()["clientConfig"]["caBundle"],
@@ -262,61 +268,7 @@ fn shape(pod: &Value) -> Value {
     serde_json::from_str(&same).unwrap()
 }
 
-/// What is off by default and what both processes take; without objects of kinds that a plane does not know.
-const VARIANTS: [&str; 3] = [
-    "
-webhook:
-  autoscaling: {enabled: true}
-  service: {type: LoadBalancer, annotations: {a: b}, ipFamilyPolicy: PreferDualStack, ipFamilies: [IPv4]}
-  clientCA: {configMapName: callers}
-  annotations: {a: b}
-  namespaceSelector: {matchLabels: {a: b}, matchExpressions: [{key: c, operator: Exists}]}
-  objectSelector: {matchLabels: {a: b}}
-  matchConditions: [{name: mine, expression: 'has(object.metadata.labels)'}]
-  extraArgs: [--context=x]
-  extraEnv: [{name: A, valueFrom: {fieldRef: {fieldPath: metadata.name}}}]
-  extraVolumes: [{name: tmp, emptyDir: {}}]
-  extraVolumeMounts: [{name: tmp, mountPath: /tmp}]
-  podLabels: {a: b}
-  podAnnotations: {a: b}
-  affinity: {podAntiAffinity: {preferredDuringSchedulingIgnoredDuringExecution: []}}
-  tolerations: [{key: a, operator: Exists, effect: NoSchedule}]
-  nodeSelector: {a: b}
-controller:
-  credentialNames: [a]
-  retiredCredentialNames: [b]
-  sourceSecretNames: [c]
-global: {imagePullSecrets: [{name: a}]}
-commonLabels: {a: b}
-commonAnnotations: {a: b}
-namespaceMode: opt-in
-excludedNamespaces: [a]
-tenantPolicies: {enabled: true}
-networkPolicy:
-  enabled: true
-  apiServerCIDRs: [192.0.2.0/28]
-  metricsFrom: [{namespaceSelector: {matchLabels: {a: b}}, podSelector: {}}]
-",
-    "
-webhook: {tls: {existingSecret: mine}, replicaCount: 1}
-policies: {'1': {rules: [{name: a, match: {images: ['*']}, inject: {}}]}}
-allowOptOut: false
-",
-    "{webhook: {tls: {existingSecret: mine}}, controller: {enabled: false}}",
-];
-
 impl Release {
-    /// Without a warning: no field that the API server does not know, no Pod that is not restricted.
-    fn takes_every_variant(&self) {
-        for values in VARIANTS {
-            let ran = template(values);
-            assert_eq!(ran.status, 0, "{}", ran.stderr);
-            let apply = ["apply", "--server-side", "--dry-run=server", "-f", "-"];
-            let ran = self.admin().kubectl_with(&apply, &ran.stdout);
-            assert_eq!((ran.status, &*ran.stderr), (0, ""), "{values}");
-        }
-    }
-
     /// By the documented command, which returns when everything is ready. The processes run from then on.
     fn is_installed(&self, shell: &Shell) -> [Process; 2] {
         std::thread::scope(|scope| {
@@ -401,6 +353,28 @@ impl Release {
         let answer = self.admin().post(&at, &broken);
         let (status, message) = answer.refused();
         assert!(status == 422 && message.contains("PP"), "{message}");
+    }
+
+    /// As the guide says for an emergency.
+    fn is_taken_out_and_comes_back(&self, shell: &Shell, namespace: &str) {
+        let command = "kubectl delete mutatingwebhookconfiguration 00-pullpass";
+        assert!(guide::page("install.md").contains(command));
+        assert_eq!(shell.run(command).status, 0);
+        wait_until("it is out", || {
+            self.secrets(namespace, "nginx") == Value::Null
+        });
+        let ran = shell.documented("helm upgrade ");
+        assert_eq!(ran.status, 0, "{}", ran.stderr);
+        wait_until("the controller has set its caBundle again", || {
+            self.entry()["clientConfig"]["caBundle"].is_string()
+        });
+        wait_until("it is back", || {
+            let answer = self.admin().post(
+                &format!("/api/v1/namespaces/{namespace}/pods?dryRun=All"),
+                &pod("nginx"),
+            );
+            answer.status == 201 && answer.body["spec"].get("imagePullSecrets").is_some()
+        });
     }
 
     fn goes_up_and_back(&self, shell: &Shell, values: &str, namespace: &str) {

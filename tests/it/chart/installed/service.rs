@@ -5,7 +5,7 @@ use std::net::UdpSocket;
 
 use serde_json::json;
 
-use super::{OWN, Release, free, kubelet};
+use super::{OWN, Release, free, kubelet, pod};
 use crate::plane::{wait_for, wait_until};
 
 /// An address of this machine that may stand in an EndpointSlice: none of the loopback's.
@@ -38,13 +38,7 @@ fn a_pod_gets_its_secret_through_service_and_endpoints() {
     wait_until("API servers are told whom to trust", || {
         release.entry()["clientConfig"]["caBundle"].is_string()
     });
-    let create = || {
-        let pod = json!({
-            "metadata": {"generateName": "p-"},
-            "spec": {"containers": [{"name": "c", "image": "nginx"}]},
-        });
-        admin.post(&format!("/api/v1/namespaces/{shop}/pods"), &pod)
-    };
+    let create = || admin.post(&format!("/api/v1/namespaces/{shop}/pods"), &pod("nginx"));
     let refused = create();
     let (_, why) = refused.refused();
     assert!(
@@ -52,7 +46,7 @@ fn a_pod_gets_its_secret_through_service_and_endpoints() {
         "{why}"
     );
 
-    let pod = kubelet::runs_at(&release, "webhook", &host);
+    let running = kubelet::runs_at(&release, "webhook", &host);
     let slice = wait_for("its address is known", || {
         let selector = "labelSelector=kubernetes.io/service-name%3Dpullpass-webhook";
         let at = format!("/apis/discovery.k8s.io/v1/namespaces/{OWN}/endpointslices?{selector}");
@@ -73,7 +67,7 @@ fn a_pod_gets_its_secret_through_service_and_endpoints() {
     assert_eq!(made["spec"]["imagePullSecrets"], json!([{"name": "hub"}]));
 
     // A connection that is open is used on, whatever readiness says; only a new one goes by the EndpointSlice.
-    kubelet::tell(&release, &pod, "Running", false);
+    kubelet::tell(&release, &running, "Running", false);
     drop(processes);
     wait_until("nobody is there", || {
         let answer = create();
