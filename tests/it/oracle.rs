@@ -1,11 +1,10 @@
 //! Holds the Rust code against the Go packages it follows, on generated input.
 //!
-//! `tests/oracle` is built with `go build` into the target directory and run once per test, with
-//! all questions in one process. A machine without Go fails these tests; none is ever skipped.
+//! `tests/oracle` is run once per test, with all questions in one process.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader, BufWriter, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::LazyLock;
 
@@ -13,6 +12,7 @@ use pullpass::image::{ImageError, ImageRef};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
+use crate::go::built;
 use generator::{Generated, Generator, PRODUCTIONS};
 
 mod generator;
@@ -290,21 +290,5 @@ fn ask<A: DeserializeOwned>(subcommand: &str, questions: &[&str]) -> Vec<A> {
     answers
 }
 
-/// The built oracle; Go's own cache makes a second build free.
-static ORACLE: LazyLock<PathBuf> = LazyLock::new(|| {
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/oracle");
-    let binary = Path::new(env!("CARGO_TARGET_TMPDIR")).join("oracle");
-    let build = Command::new("go")
-        .args(["build", "-mod=readonly", "-o"])
-        .arg(&binary)
-        .arg(".")
-        .current_dir(source)
-        .output()
-        .expect("`go` must be installed: the tests compare with Go's own packages");
-    let words = String::from_utf8_lossy(&build.stderr);
-    assert!(
-        build.status.success(),
-        "`go build` in tests/oracle failed:\n{words}"
-    );
-    binary
-});
+/// The built oracle.
+static ORACLE: LazyLock<PathBuf> = LazyLock::new(|| built("oracle"));

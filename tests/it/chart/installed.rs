@@ -244,7 +244,7 @@ fn installed_tested_upgraded_rolled_back_and_gone_without_a_trace() {
     release.is_uninstalled(&shell);
     let after = shape(&release.pod(&shop, "nginx"));
     assert_eq!(after, untouched, "as if pullpass had never been there");
-    release.is_cleaned_up(&shell, &shop);
+    is_cleaned_up(&shell, &shop);
 }
 
 /// A Pod without what is different in each: its name and times, the plugin's name for the token's volume.
@@ -452,38 +452,38 @@ impl Release {
             .kubectl(&["get", kinds, "-A", "-l", label, "-o", "name"]);
         assert_eq!((ran.status, &*ran.stdout), (0, ""), "{ran:?}");
     }
+}
 
-    /// What it leaves on purpose goes by the documented commands.
-    fn is_cleaned_up(&self, shell: &Shell, namespace: &str) {
-        let list = shell.documented("pullpass cleanup #");
-        assert_eq!(list.status, 1, "{list:#?}");
-        let listed = |kind: &str, place: &str, note: &str| {
-            let mut lines = list.stdout.lines().map(|line| line.split_whitespace());
-            let found = lines.find(|words| words.clone().take(3).eq(["left", kind, place]));
-            let found = found.unwrap_or_else(|| panic!("no {kind} {place} in {list:#?}"));
-            let rest: Vec<&str> = found.skip(3).collect();
-            assert!(rest.join(" ").contains(note), "{place}: {rest:?}");
-        };
-        listed(
-            "Secret",
-            &format!("{namespace}/dockerhub-creds"),
-            "Pods name it",
-        );
-        listed("Secret", "default/dockerhub-creds", "no Pod names it");
-        for name in ["pullpass-ca", "pullpass-webhook-tls"] {
-            listed("Secret", &format!("{OWN}/{name}"), "certificate");
-        }
-        listed("ConfigMap", &format!("{OWN}/pullpass-status-0"), "notes");
-        listed("Lease", &format!("{OWN}/pullpass-controller"), "");
-        assert!(
-            !list.stdout.contains(&format!("{OWN}/dockerhub ")),
-            "its author's: {list:#?}"
-        );
-        let removed = shell.documented("pullpass cleanup --yes");
-        assert_eq!(removed.status, 0, "{removed:#?}");
-        let nothing = shell.run("pullpass cleanup");
-        assert_eq!((nothing.status, &*nothing.stdout), (0, ""), "{nothing:#?}");
-        let gone = shell.documented("kubectl delete namespace ");
-        assert_eq!(gone.status, 0, "{gone:#?}");
+/// What it leaves on purpose goes by the documented commands.
+fn is_cleaned_up(shell: &Shell, namespace: &str) {
+    let list = shell.documented("pullpass cleanup #");
+    assert_eq!(list.status, 1, "{list:#?}");
+    let listed = |kind: &str, place: &str, note: &str| {
+        let mut lines = list.stdout.lines().map(|line| line.split_whitespace());
+        let found = lines.find(|words| words.clone().take(3).eq(["left", kind, place]));
+        let found = found.unwrap_or_else(|| panic!("no {kind} {place} in {list:#?}"));
+        let rest: Vec<&str> = found.skip(3).collect();
+        assert!(rest.join(" ").contains(note), "{place}: {rest:?}");
+    };
+    listed(
+        "Secret",
+        &format!("{namespace}/dockerhub-creds"),
+        "Pods name it",
+    );
+    listed("Secret", "default/dockerhub-creds", "no Pod names it");
+    for name in ["pullpass-ca", "pullpass-webhook-tls"] {
+        listed("Secret", &format!("{OWN}/{name}"), "certificate");
     }
+    listed("ConfigMap", &format!("{OWN}/pullpass-status-0"), "notes");
+    listed("Lease", &format!("{OWN}/pullpass-controller"), "");
+    assert!(
+        !list.stdout.contains(&format!("{OWN}/dockerhub ")),
+        "its author's: {list:#?}"
+    );
+    let removed = shell.documented("pullpass cleanup --yes");
+    assert_eq!(removed.status, 0, "{removed:#?}");
+    let nothing = shell.run("pullpass cleanup");
+    assert_eq!((nothing.status, &*nothing.stdout), (0, ""), "{nothing:#?}");
+    let gone = shell.documented("kubectl delete namespace ");
+    assert_eq!(gone.status, 0, "{gone:#?}");
 }

@@ -385,6 +385,7 @@ fn of_webhook() -> BTreeSet<String> {
         }
         want.insert(format!("{verb} {OWN}/configmaps/*"));
         want.insert(format!("{verb} {OWN}/secrets/pullpass-webhook-tls"));
+        want.insert(format!("{verb} {OWN}/leases/pullpass-controller"));
     }
     want
 }
