@@ -7,15 +7,25 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// The program in `tests/NAME`, built; Go's own cache makes a second build free.
+///
+/// The kubelet's packages are large: built as `tests/controlplane` builds them, most are in the cache.
 pub(crate) fn built(name: &str) -> PathBuf {
     let source = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("tests")
         .join(name);
-    let binary = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    let binary = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name.replace('/', "-"));
     let build = Command::new("go")
-        .args(["build", "-mod=readonly", "-o"])
+        .args([
+            "build",
+            "-mod=readonly",
+            "-trimpath",
+            "-buildvcs=false",
+            "-o",
+        ])
         .arg(&binary)
         .arg(".")
+        .env("CGO_ENABLED", "0")
+        .env("GOWORK", "off")
         .current_dir(source)
         .output()
         .expect("`go` must be installed: the tests compare with Go's own packages");

@@ -1,6 +1,6 @@
 //! Holds the Rust code against the Go packages it follows, on generated input.
 //!
-//! `tests/oracle` is run once per test, with all questions in one process.
+//! `tests/oracle` and `tests/oracle/kubelet` are run once per test, with all questions in one process.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader, BufWriter, Write};
@@ -9,13 +9,16 @@ use std::process::{Command, Stdio};
 use std::sync::LazyLock;
 
 use pullpass::image::{ImageError, ImageRef};
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
 use crate::go::built;
 use generator::{Generated, Generator, PRODUCTIONS};
 
 mod generator;
+mod random;
+mod secret_generator;
+mod secrets;
 
 /// Go's refusals, all of which must occur. `ErrNameEmpty` is missing: `ParseNormalizedNamed` puts a
 /// registry before every text, so no name it parses is ever empty.
@@ -168,7 +171,7 @@ fn every_short_row_of_tokens_gets_gos_verdict_and_normal_form() {
 
 /// Asks Go about each text and fails unless the Rust parser says the same of all of them.
 fn compare(texts: &[&str]) -> Vec<Answer> {
-    let answers: Vec<Answer> = ask("reference", texts);
+    let answers: Vec<Answer> = ask(&ORACLE, "reference", texts);
     let differences: Vec<String> = texts
         .iter()
         .zip(&answers)
@@ -258,9 +261,13 @@ fn kinds(error: &ImageError) -> &'static [&'static str] {
     }
 }
 
-/// Runs one subcommand of the oracle on all questions, in one process.
-fn ask<A: DeserializeOwned>(subcommand: &str, questions: &[&str]) -> Vec<A> {
-    let mut child = Command::new(&*ORACLE)
+/// Runs one subcommand of an oracle on all questions, in one process.
+fn ask<A: DeserializeOwned>(
+    oracle: &Path,
+    subcommand: &str,
+    questions: &[impl Serialize + Sync],
+) -> Vec<A> {
+    let mut child = Command::new(oracle)
         .arg(subcommand)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -290,5 +297,6 @@ fn ask<A: DeserializeOwned>(subcommand: &str, questions: &[&str]) -> Vec<A> {
     answers
 }
 
-/// The built oracle.
+/// The built oracles.
 static ORACLE: LazyLock<PathBuf> = LazyLock::new(|| built("oracle"));
+static KUBELET: LazyLock<PathBuf> = LazyLock::new(|| built("oracle/kubelet"));
