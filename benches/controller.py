@@ -1,0 +1,344 @@
+#!/usr/bin/env python3
+"""Measures how the controller keeps credentials in a real control plane, beside a bare loop of the same applies.
+
+etcd, kube-apiserver and kube-controller-manager run here on loopback ports, without nodes; moto stands for Amazon ECR.
+Controller and loop run in turn under the controller's own account. It prints Markdown, the target beside each
+number, and fails only when something does not run. Run it by `make bench-controller`.
+"""
+
+import sys
+
+sys.dont_write_bytecode = True
+
+import argparse
+import dataclasses
+import os
+import pathlib
+import time
+
+from harness import command, controller_report, copies, installed
+from harness.audit import Audit
+from harness.copies import COPIED, FETCHED
+from harness.failure import BenchError
+from harness.moto import Moto
+from harness.plane import MERGE, Plane
+from harness.prepare import OUT, PULLPASS, ROOT, busy_cores, machine, say
+from harness.servers import Server, free_port
+
+PARTS = ["copies", "new", "rest"]
+LOOP = ROOT / "target" / "release" / "examples" / "applies"
+# As many as the controller's: `WRITES` in src/controller/credentials/writing.rs.
+AT_ONCE = 16
+ACCOUNT = "pullpass-controller"
+# The first token of a round is renewed a little before its half; the next one lives for longer than the round.
+FIRST_LIFE, LIFE = 60, 12 * 3600  # seconds
+PATIENCE = 120  # seconds
+LOOK = 0.02  # seconds
+
+
+def arguments():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS, help="leave the other parts out")
+    parser.add_argument("--namespaces", type=int, default=200, help="namespaces with both Secrets (default: 200)")
+    parser.add_argument("--rounds", type=int, default=5, help="how often all are filled and rotated (default: 5)")
+    parser.add_argument("--new", type=int, default=100, help="namespaces made during rotations (default: 100)")
+    parser.add_argument("--quiet", type=int, default=60, help="seconds at rest, twice (default: 60)")
+    parser.add_argument(
+        "--binary", type=pathlib.Path, default=PULLPASS, metavar="FILE", help="another pullpass than target/release's",
+    )
+    parser.add_argument("--loop", type=pathlib.Path, default=LOOP, metavar="FILE", help="another build of the bare loop")
+    args = parser.parse_args()
+    if min(args.namespaces, args.rounds, args.new, args.quiet) < 1:
+        parser.error("every count must be at least 1")
+    args.binary, args.loop = args.binary.resolve(), args.loop.resolve()
+    return args
+
+
+@dataclasses.dataclass(frozen=True)
+class Seen:
+    """Some applies, by the loop or by the controller: seconds, the processor's seconds, and how many."""
+
+    took: float
+    cpu: float
+    writes: int
+
+
+class Bench:
+    """The control plane with its namespaces, moto, the bare loop, and the controller that runs."""
+
+    def __init__(self, args):
+        self._binary = args.binary
+        self._running = []
+        self._number = 0
+        self.plane = Plane()
+        self.moto = self.loop = None
+        try:
+            self._prepare(args)
+        except BaseException:
+            self.stop()
+            raise
+
+    def _prepare(self, args):
+        self.api = self.plane.api()
+        installed.namespace(self.api, installed.OWN)
+        policy = OUT / "policy-controller.yaml"
+        policy.write_text(copies.POLICY, encoding="utf-8")
+        token = installed.token(self.api, self._binary, policy, ACCOUNT)
+        self._kubeconfig = self.plane.kubeconfig(OUT / "controller.kubeconfig", token)
+        say(f"{args.namespaces:,} namespaces")
+        self.namespaces = [f"team-{number:05}" for number in range(args.namespaces)]
+        self.plane.each(lambda api, name: self.make_namespace(api, name), self.namespaces)
+        self._settle(args.namespaces)
+        self.moto = Moto()
+        self.loop = copies.Loop(args.loop, self._kubeconfig)
+        self.audit = Audit(self.plane.audit_log, f"system:serviceaccount:{installed.OWN}:{ACCOUNT}")
+
+    def make_namespace(self, api, name):
+        api.call("POST", "/api/v1/namespaces", {"metadata": {"name": name, "labels": copies.LABEL}})
+
+    def _settle(self, namespaces):
+        """Waits until the controller-manager has made what each namespace gets from it."""
+        deadline = time.monotonic() + PATIENCE + namespaces / 20
+        for kind in ("serviceaccounts", "configmaps"):
+            while self.api.count(f"/api/v1/{kind}") < namespaces:
+                if time.monotonic() > deadline:
+                    raise BenchError(f"the namespaces have not their {kind} yet")
+                time.sleep(0.5)
+
+    def password(self):
+        """One that nobody had before, as long as those of moto."""
+        self._number += 1
+        return f"{self._number:042}"
+
+    def set_source(self, password):
+        """Sets the Secret that is copied; the clock when that was sent."""
+        path = f"/api/v1/namespaces/{installed.OWN}/secrets/{copies.SOURCE}"
+        started = time.time()
+        self.api.call("PATCH", path, {"data": copies.data(COPIED, password)}, MERGE)
+        return started
+
+    def start(self):
+        """Starts the controller, and waits until it is ready and leads."""
+        admin = free_port()
+        argv = [self._binary, "controller", "--kubeconfig", self._kubeconfig, "--namespace", installed.OWN,
+                "--admin-listen", f"127.0.0.1:{admin}"]
+        log = OUT / "controller.log"
+        server = Server("pullpass", argv, None, log, port=admin, admin=admin, env=self.moto.env())
+        self._running.append(server)
+        server.wait_ready()
+        self.until("a controller leads", self._leader)
+        return server
+
+    def _leader(self):
+        path = f"/apis/coordination.k8s.io/v1/namespaces/{installed.OWN}/leases/{ACCOUNT}"
+        lease = self.api.call("GET", path, accept=(200, 404))
+        return lease.get("spec", {}).get("holderIdentity")
+
+    def until(self, what, holds, patience=PATIENCE):
+        """Looks until it holds; what it gave then."""
+        deadline = time.monotonic() + patience
+        while time.monotonic() < deadline:
+            found = holds()
+            if found:
+                return found
+            time.sleep(LOOK)
+        raise BenchError(f"{what}: not seen within {patience:.0f} s; the log is {OUT / 'controller.log'}")
+
+    def written(self, names, since, namespaces=None):
+        """Whether all these copies were written since a write's number: then the last answer's time and how many."""
+        want = len(namespaces or self.namespaces) * len(names)
+        wanted = set(namespaces or self.namespaces)
+        done, count, last = set(), 0, 0.0
+        for write in self.audit.look()[since:]:
+            if write.resource != "secrets" or write.name not in names or write.namespace not in wanted:
+                continue
+            if write.status not in (200, 201):
+                raise BenchError(f"the API server refused a write of `{write.name}`: status {write.status}")
+            done.add((write.namespace, write.name))
+            count, last = count + 1, max(last, write.answered)
+        return (last, count) if len(done) == want else None
+
+    def timed(self, server, names, begin):
+        """From what `begin` does until the last of these copies is written."""
+        since, cpu = len(self.audit.look()), server.cpu_seconds()
+        started = begin()
+        patience = PATIENCE + len(self.namespaces) / 20
+        last, count = self.until("all copies", lambda: self.written(names, since), patience)
+        return Seen(last - started, server.cpu_seconds() - cpu, count)
+
+    def declare(self):
+        """Puts the policy in force; the clock when that was sent."""
+        started = time.time()
+        path = f"/api/v1/namespaces/{installed.OWN}/configmaps"
+        self.api.call("POST", path, installed.policy_config_map(copies.POLICY))
+        return started
+
+    def clear(self):
+        """Nothing is declared, no copy is there, nothing is remembered; no controller may run."""
+        self.api.call("DELETE", f"/api/v1/namespaces/{installed.OWN}/configmaps/bench", accept=(200, 404))
+        copies.remove(self.plane, [COPIED, FETCHED], self.namespaces)
+        copies.no_status(self.api)
+
+    def stop(self):
+        for server in self._running:
+            server.stop()
+        for part in (self.loop, self.moto, self.plane):
+            if part is not None:
+                part.stop()
+
+
+def bare_loop(bench):
+    """The loop's first fill and rotations, and one rotation of it one by one."""
+    def bodies(names, password, uids=None):
+        each = ((namespace, name) for namespace in bench.namespaces for name in names)
+        return [copies.body(name, namespace, password, uids and uids[name][namespace]) for namespace, name in each]
+
+    def seen(secrets, at_once=AT_ONCE):
+        took, cpu = bench.loop.run(secrets, at_once)
+        return Seen(took, cpu, len(secrets))
+
+    made = {"fill": seen(bodies([COPIED, FETCHED], bench.password()))}
+    uids = {
+        name: {at: secret["metadata"]["uid"] for at, secret in copies.listed(bench.api, name).items()}
+        for name in (COPIED, FETCHED)
+    }
+    made["copied"] = seen(bodies([COPIED], bench.password(), uids))
+    made["fetched"] = seen(bodies([FETCHED], bench.password(), uids))
+    made["single"] = seen(bodies([COPIED], bench.password(), uids), 1)
+    return made
+
+
+def controller(bench, server):
+    """The controller's first fill and rotations. It has the policy afterwards, and runs."""
+    before = len(bench.moto.tokens())
+    bench.moto.live(FIRST_LIFE)
+    password = bench.password()
+    bench.set_source(password)
+    made = {"fill": bench.timed(server, [COPIED, FETCHED], bench.declare)}
+    bench.moto.live(LIFE)
+    made["fetches"] = [len(bench.moto.tokens()) - before]
+
+    password = bench.password()
+    made["copied"] = bench.timed(server, [COPIED], lambda: bench.set_source(password))
+    copies.check(bench.api, COPIED, bench.namespaces, password)
+    if len(bench.moto.tokens()) - before != made["fetches"][0]:
+        raise BenchError(f"the token was renewed before all else was measured: the machine is too slow for {FIRST_LIFE} s")
+
+    def renewed():
+        patience = FIRST_LIFE
+        bench.until("a second token", lambda: len(bench.moto.tokens()) - before > made["fetches"][0], patience)
+        return bench.moto.tokens()[before + made["fetches"][0]]["at"]
+
+    made["fetched"] = bench.timed(server, [FETCHED], renewed)
+    tokens = bench.moto.tokens()
+    copies.check(bench.api, FETCHED, bench.namespaces, tokens[-1]["password"])
+    made["fetches"].append(len(tokens) - before - made["fetches"][0])
+    return made
+
+
+def measure_copies(bench, args):
+    """Rounds of both in turn. The last round's controller is left running."""
+    rounds = []
+    for number in range(args.rounds):
+        bench.clear()
+        loop = bare_loop(bench)
+        bench.clear()
+        server = bench.start()
+        rounds.append((loop, controller(bench, server)))
+        loop, ours = rounds[-1]
+        say(f"round {number + 1} of {args.rounds}: " + ", ".join(
+            f"{part} {ours[part].took:.2f} s of {loop[part].took:.2f} s" for part in ("fill", "copied", "fetched")))
+        if number + 1 < args.rounds:
+            server.end()
+    return rounds, server
+
+
+def filled(bench):
+    """A controller with all its copies, when that was not measured."""
+    bench.clear()
+    bench.moto.live(LIFE)
+    bench.set_source(bench.password())
+    server = bench.start()
+    bench.timed(server, [COPIED, FETCHED], bench.declare)
+    return server
+
+
+def measure_new(bench, args):
+    """Seconds from a namespace's creation to its second Secret, while all others are rotated again and again."""
+    say(f"{args.new} new namespaces during rotations")
+    took, rotations, since = [], 0, None
+    deadline = time.monotonic() + PATIENCE + args.new * 10
+    name = started = first = None
+    while len(took) < args.new:
+        if time.monotonic() > deadline:
+            raise BenchError(f"only {len(took)} of {args.new} new namespaces have their Secrets")
+        if since is None or bench.written([COPIED], since):
+            rotations += since is not None
+            since = len(bench.audit.look())
+            bench.set_source(bench.password())
+        if name is None:
+            name, first, started = f"new-{len(took):05}", len(bench.audit.look()), time.time()
+            bench.make_namespace(bench.api, name)
+        done = bench.written([COPIED, FETCHED], first, [name])
+        if done:
+            took.append(done[0] - started)
+            name = None
+            # Not in step with the rotations.
+            time.sleep(0.1 + 0.05 * (len(took) % 7))
+        time.sleep(LOOK)
+    bench.until("the last rotation", lambda: bench.written([COPIED], since))
+    return {"took": took, "rotations": rotations}
+
+
+def quiet(bench, seconds, fetched):
+    """What the controller's account writes in so many seconds from now on."""
+    since = len(bench.audit.look())
+    time.sleep(seconds)
+    writes = bench.audit.look()[since:]
+    counted = [write for write in writes if write.counts]
+    for write in counted[:10]:
+        say(f"written at rest: {write.resource} {write.namespace}/{write.name}, status {write.status}")
+    leases = sum(write.resource == "leases" for write in writes)
+    return {"writes": len(counted), "leases": leases, "fetches": len(bench.moto.tokens()) - fetched}
+
+
+def measure_rest(bench, args, server):
+    """Writes at rest, and of a controller that is started again where all is done."""
+    say(f"{args.quiet} s of rest, and as many after a restart")
+    # A status ConfigMap that waited for more to say is written within a second.
+    time.sleep(2)
+    fetched = len(bench.moto.tokens())
+    seen = {"at rest": quiet(bench, args.quiet, fetched)}
+    server.end()
+    bench.start()
+    since_start = quiet(bench, args.quiet, fetched)
+    return seen | {"after a restart": since_start}
+
+
+def measure(args):
+    OUT.mkdir(parents=True, exist_ok=True)
+    for path in (args.binary, args.loop):
+        if not path.exists():
+            raise BenchError(f"{path} is not there: run `cargo build --release --bins --example applies` first")
+    about = machine(False, busy_cores())
+    about["load"] = [os.getloadavg()[0]]
+    bench = Bench(args)
+    seen = {}
+    try:
+        about["kubernetes"] = bench.api.call("GET", "/version")["gitVersion"]
+        if "copies" in args.only:
+            seen["copies"], server = measure_copies(bench, args)
+        else:
+            server = filled(bench)
+        if "new" in args.only:
+            seen["new"] = measure_new(bench, args)
+        if "rest" in args.only:
+            seen["rest"] = measure_rest(bench, args, server)
+    finally:
+        bench.stop()
+    about["load"].append(os.getloadavg()[0])
+    print(controller_report.markdown(seen, about, args))
+
+
+if __name__ == "__main__":
+    sys.exit(command.run("controller", "not everything was measured", measure, arguments()))
