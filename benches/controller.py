@@ -89,6 +89,8 @@ class Bench:
         self.namespaces = [f"team-{number:05}" for number in range(args.namespaces)]
         self.plane.each(lambda api, name: self.make_namespace(api, name), self.namespaces)
         self._settle(args.namespaces)
+        path = f"/api/v1/namespaces/{installed.OWN}/secrets"
+        self.api.call("POST", path, copies.source(self.password()))
         self.moto = Moto()
         self.loop = copies.Loop(args.loop, self._kubeconfig)
         self.audit = Audit(self.plane.audit_log, f"system:serviceaccount:{installed.OWN}:{ACCOUNT}")
@@ -121,8 +123,8 @@ class Bench:
         """Starts the controller, and waits until it is ready and leads."""
         admin = free_port()
         argv = [self._binary, "controller", "--kubeconfig", self._kubeconfig, "--namespace", installed.OWN,
-                "--admin-listen", f"127.0.0.1:{admin}"]
-        log = OUT / "controller.log"
+                "--admin-listen", f"127.0.0.1:{admin}", "--log", os.environ.get("BLOG", "info")]
+        log = OUT / f"controller-{len(self._running)}.log"
         server = Server("pullpass", argv, None, log, port=admin, admin=admin, env=self.moto.env())
         self._running.append(server)
         server.wait_ready()
@@ -142,7 +144,7 @@ class Bench:
             if found:
                 return found
             time.sleep(LOOK)
-        raise BenchError(f"{what}: not seen within {patience:.0f} s; the log is {OUT / 'controller.log'}")
+        raise BenchError(f"{what}: not seen within {patience:.0f} s; the logs are {OUT}/controller-*.log")
 
     def written(self, names, since, namespaces=None):
         """Whether all these copies were written since a write's number: then the last answer's time and how many."""

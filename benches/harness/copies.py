@@ -14,8 +14,8 @@ from harness.installed import OWN
 from harness.moto import ACCOUNT, REGION
 from harness.servers import cpu_seconds
 
-COPIED, FETCHED = "hub-creds", "ecr-creds"
-SOURCE = "hub-source"
+COPIED, FETCHED = "quay-creds", "ecr-creds"
+SOURCE = "quay-source"
 LABEL = {"bench": "true"}
 ECR = f"{{accountIds: ['{ACCOUNT}'], regions: [{REGION}]}}"
 HERE = "namespaceSelector: {matchLabels: {bench: 'true'}}"
@@ -26,13 +26,16 @@ kind: RegistryPolicy
 metadata: {{name: bench}}
 spec:
   rules:
-    - {{name: hub, match: {{images: [docker.io], {HERE}}}, inject: {{imagePullSecrets: [{COPIED}]}}}}
+    - {{name: quay, match: {{images: [quay.io], {HERE}}}, inject: {{imagePullSecrets: [{COPIED}]}}}}
     - {{name: ecr, match: {{ecr: {ECR}, {HERE}}}, inject: {{imagePullSecrets: [{FETCHED}]}}}}
   credentials:
     - {{name: {COPIED}, holdPods: true, from: {{secretRef: {{name: {SOURCE}}}}}}}
     - {{name: {FETCHED}, holdPods: true, from: {{ecr: {ECR}}}}}
 """
-REGISTRIES = {COPIED: "https://index.docker.io/v1/", FETCHED: f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com"}
+# A registry of ECR has four names.
+ECR_HOSTS = [f"{ACCOUNT}.{words}.{REGION}.{suffix}" for words, suffix in [
+    ("dkr-ecr-fips", "on.aws"), ("dkr-ecr", "on.aws"), ("dkr.ecr-fips", "amazonaws.com"), ("dkr.ecr", "amazonaws.com")]]
+REGISTRIES = {COPIED: ["quay.io"], FETCHED: ECR_HOSTS}
 WORDS = {COPIED: f"secretRef {SOURCE}", FETCHED: f"ecr {REGION}"}
 USERS = {COPIED: "robot", FETCHED: "AWS"}
 TYPE = "kubernetes.io/dockerconfigjson"
@@ -41,7 +44,8 @@ TYPE = "kubernetes.io/dockerconfigjson"
 def data(name, password):
     """What a copy holds, in base64."""
     auth = base64.b64encode(f"{USERS[name]}:{password}".encode()).decode()
-    config = json.dumps({"auths": {REGISTRIES[name]: {"auth": auth}}}, separators=(",", ":"))
+    auths = {registry: {"auth": auth} for registry in REGISTRIES[name]}
+    config = json.dumps({"auths": auths}, separators=(",", ":"))
     return {".dockerconfigjson": base64.b64encode(config.encode()).decode()}
 
 

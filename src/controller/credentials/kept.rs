@@ -115,7 +115,7 @@ impl Material {
             issued: fetched.issued,
             expires: fetched.expires,
         };
-        Self::of(&fetched.config, lifetime, source)
+        Self::of(&fetched.config, lifetime.in_whole_seconds(), source)
     }
 
     /// What a controller before us wrote, if this is it and a kubelet can read it.
