@@ -30,8 +30,7 @@ LOOP = ROOT / "target" / "release" / "examples" / "applies"
 # As many as the controller's: `WRITES` in src/controller/credentials/writing.rs.
 AT_ONCE = 16
 ACCOUNT = "pullpass-controller"
-# The first token of a round is renewed a little before its half; the next one lives for longer than the round.
-FIRST_LIFE, LIFE = 60, 12 * 3600  # seconds
+LIFE = 12 * 3600  # seconds; of every token but the first of a round
 PATIENCE = 120  # seconds
 LOOK = 0.02  # seconds
 
@@ -61,6 +60,30 @@ class Seen:
     took: float
     cpu: float
     writes: int
+
+
+class Written:
+    """Copies that are to be written from now on."""
+
+    def __init__(self, audit, names, namespaces):
+        self._audit, self._at = audit, len(audit.look())
+        self._all = {(namespace, name) for namespace in namespaces for name in names}
+        self._left = set(self._all)
+        self.count, self.last = 0, 0.0
+
+    def are_all(self):
+        """Whether each was, by now."""
+        writes = self._audit.look()
+        for write in writes[self._at:]:
+            copy = (write.namespace, write.name)
+            if write.resource != "secrets" or copy not in self._all:
+                continue
+            if write.status not in (200, 201):
+                raise BenchError(f"the API server refused `{write.name}` in {write.namespace}: status {write.status}")
+            self._left.discard(copy)
+            self.count, self.last = self.count + 1, max(self.last, write.answered)
+        self._at = len(writes)
+        return not self._left
 
 
 class Bench:
@@ -123,7 +146,7 @@ class Bench:
         """Starts the controller, and waits until it is ready and leads."""
         admin = free_port()
         argv = [self._binary, "controller", "--kubeconfig", self._kubeconfig, "--namespace", installed.OWN,
-                "--admin-listen", f"127.0.0.1:{admin}", "--log", os.environ.get("BLOG", "info")]
+                "--admin-listen", f"127.0.0.1:{admin}"]
         log = OUT / f"controller-{len(self._running)}.log"
         server = Server("pullpass", argv, None, log, port=admin, admin=admin, env=self.moto.env())
         self._running.append(server)
@@ -146,27 +169,15 @@ class Bench:
             time.sleep(LOOK)
         raise BenchError(f"{what}: not seen within {patience:.0f} s; the logs are {OUT}/controller-*.log")
 
-    def written(self, names, since, namespaces=None):
-        """Whether all these copies were written since a write's number: then the last answer's time and how many."""
-        want = len(namespaces or self.namespaces) * len(names)
-        wanted = set(namespaces or self.namespaces)
-        done, count, last = set(), 0, 0.0
-        for write in self.audit.look()[since:]:
-            if write.resource != "secrets" or write.name not in names or write.namespace not in wanted:
-                continue
-            if write.status not in (200, 201):
-                raise BenchError(f"the API server refused a write of `{write.name}`: status {write.status}")
-            done.add((write.namespace, write.name))
-            count, last = count + 1, max(last, write.answered)
-        return (last, count) if len(done) == want else None
-
     def timed(self, server, names, begin):
-        """From what `begin` does until the last of these copies is written."""
-        since, cpu = len(self.audit.look()), server.cpu_seconds()
-        started = begin()
-        patience = PATIENCE + len(self.namespaces) / 20
-        last, count = self.until("all copies", lambda: self.written(names, since), patience)
-        return Seen(last - started, server.cpu_seconds() - cpu, count)
+        """From what `begin` does, or has seen begin, until the last of these copies is written."""
+        written = Written(self.audit, names, self.namespaces)
+        cpu = server.cpu_seconds()
+        while (started := begin()) is None:
+            cpu = server.cpu_seconds()
+            time.sleep(LOOK)
+        self.until("all copies", written.are_all, PATIENCE + len(self.namespaces) / 20)
+        return Seen(written.last - started, server.cpu_seconds() - cpu, written.count)
 
     def declare(self):
         """Puts the policy in force; the clock when that was sent."""
@@ -213,28 +224,32 @@ def bare_loop(bench):
 def controller(bench, server):
     """The controller's first fill and rotations. It has the policy afterwards, and runs."""
     before = len(bench.moto.tokens())
-    bench.moto.live(FIRST_LIFE)
-    password = bench.password()
-    bench.set_source(password)
+    # It is renewed a little before its half, and all else has to be measured until then.
+    life = 60 + len(bench.namespaces) // 20
+    bench.moto.live(life)
+    bench.set_source(bench.password())
     made = {"fill": bench.timed(server, [COPIED, FETCHED], bench.declare)}
     bench.moto.live(LIFE)
-    made["fetches"] = [len(bench.moto.tokens()) - before]
+    first = len(bench.moto.tokens()) - before
 
     password = bench.password()
     made["copied"] = bench.timed(server, [COPIED], lambda: bench.set_source(password))
     copies.check(bench.api, COPIED, bench.namespaces, password)
-    if len(bench.moto.tokens()) - before != made["fetches"][0]:
-        raise BenchError(f"the token was renewed before all else was measured: the machine is too slow for {FIRST_LIFE} s")
+    if len(bench.moto.tokens()) - before != first:
+        raise BenchError(f"the token was renewed before all else was measured: this machine is too slow for {life} s")
+
+    deadline = time.monotonic() + life
 
     def renewed():
-        patience = FIRST_LIFE
-        bench.until("a second token", lambda: len(bench.moto.tokens()) - before > made["fetches"][0], patience)
-        return bench.moto.tokens()[before + made["fetches"][0]]["at"]
+        if time.monotonic() > deadline:
+            raise BenchError(f"a token of {life} s was not renewed in time")
+        tokens = bench.moto.tokens()[before + first:]
+        return tokens[0]["at"] if tokens else None
 
     made["fetched"] = bench.timed(server, [FETCHED], renewed)
     tokens = bench.moto.tokens()
     copies.check(bench.api, FETCHED, bench.namespaces, tokens[-1]["password"])
-    made["fetches"].append(len(tokens) - before - made["fetches"][0])
+    made["fetches"] = [first, len(tokens) - before - first]
     return made
 
 
@@ -268,33 +283,32 @@ def filled(bench):
 def measure_new(bench, args):
     """Seconds from a namespace's creation to its second Secret, while all others are rotated again and again."""
     say(f"{args.new} new namespaces during rotations")
-    took, rotations, since = [], 0, None
+    took, rotations = [], 0
+    rotation = name = None
     deadline = time.monotonic() + PATIENCE + args.new * 10
-    name = started = first = None
     while len(took) < args.new:
         if time.monotonic() > deadline:
             raise BenchError(f"only {len(took)} of {args.new} new namespaces have their Secrets")
-        if since is None or bench.written([COPIED], since):
-            rotations += since is not None
-            since = len(bench.audit.look())
+        if rotation is None or rotation.are_all():
+            rotation = Written(bench.audit, [COPIED], bench.namespaces)
             bench.set_source(bench.password())
+            rotations += 1
         if name is None:
-            name, first, started = f"new-{len(took):05}", len(bench.audit.look()), time.time()
-            bench.make_namespace(bench.api, name)
-        done = bench.written([COPIED, FETCHED], first, [name])
-        if done:
-            took.append(done[0] - started)
-            name = None
             # Not in step with the rotations.
-            time.sleep(0.1 + 0.05 * (len(took) % 7))
+            time.sleep(LOOK * (len(took) % 7))
+            name = f"new-{len(took):05}"
+            new, started = Written(bench.audit, [COPIED, FETCHED], [name]), time.time()
+            bench.make_namespace(bench.api, name)
+        if new.are_all():
+            took.append(new.last - started)
+            name = None
         time.sleep(LOOK)
-    bench.until("the last rotation", lambda: bench.written([COPIED], since))
+    bench.until("the last rotation", rotation.are_all)
     return {"took": took, "rotations": rotations}
 
 
-def quiet(bench, seconds, fetched):
-    """What the controller's account writes in so many seconds from now on."""
-    since = len(bench.audit.look())
+def quiet(bench, seconds, fetched, since):
+    """What the controller's account has written after so many seconds since a write."""
     time.sleep(seconds)
     writes = bench.audit.look()[since:]
     counted = [write for write in writes if write.counts]
@@ -310,18 +324,18 @@ def measure_rest(bench, args, server):
     # A status ConfigMap that waited for more to say is written within a second.
     time.sleep(2)
     fetched = len(bench.moto.tokens())
-    seen = {"at rest": quiet(bench, args.quiet, fetched)}
+    seen = {"at rest": quiet(bench, args.quiet, fetched, len(bench.audit.look()))}
     server.end()
+    since = len(bench.audit.look())
     bench.start()
-    since_start = quiet(bench, args.quiet, fetched)
-    return seen | {"after a restart": since_start}
+    return seen | {"after a restart": quiet(bench, args.quiet, fetched, since)}
 
 
 def measure(args):
     OUT.mkdir(parents=True, exist_ok=True)
     for path in (args.binary, args.loop):
         if not path.exists():
-            raise BenchError(f"{path} is not there: run `cargo build --release --bins --example applies` first")
+            raise BenchError(f"{path} is not there: `make bench-controller` builds it")
     about = machine(False, busy_cores())
     about["load"] = [os.getloadavg()[0]]
     bench = Bench(args)
