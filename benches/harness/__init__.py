@@ -1,1 +1,1 @@
-"""The parts of compare.py and cluster.py: what is sent, who answers, and how load is made."""
+"""The parts of compare.py, cluster.py and controller.py: what is sent, who answers, and how load is made."""
