@@ -267,7 +267,7 @@ impl Writer {
     /// Sets one of the ConfigMaps that say how the pull secrets fare.
     ///
     /// By force: they are ours by their names, which no other right covers.
-    pub(super) async fn status(&self, name: &str, text: &str) -> Result<(), WriteError> {
+    pub(super) async fn status(&self, name: &str, text: &str) -> Result<ConfigMap, WriteError> {
         let body = json!({
             "apiVersion": "v1",
             "kind": "ConfigMap",
@@ -279,7 +279,7 @@ impl Writer {
             "data": {STATUS_KEY: text},
         });
         let api = Api::<ConfigMap>::namespaced(self.client.clone(), &self.namespace);
-        self.apply(&api, name, &body).await.map(drop)
+        self.apply(&api, name, &body).await
     }
 
     /// Takes our gate from a Pod, and nothing else. That the Pod is gone is as good.

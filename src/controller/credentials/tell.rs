@@ -41,6 +41,11 @@ impl Tell {
         }
     }
 
+    /// pullpass's own.
+    pub(super) fn namespace(&self) -> &str {
+        &self.namespace
+    }
+
     /// A new leader tells what is wrong now.
     pub(super) fn anew(&mut self) {
         self.foreign.clear();
@@ -102,6 +107,13 @@ impl Tell {
             Happening::CredentialRefreshed,
             note,
         );
+    }
+
+    /// The source gives again what it gave before.
+    pub(super) fn mended(&mut self, name: &SecretName) {
+        if self.failing.remove(name).is_some() {
+            tracing::info!(credential = %name, "its source gives what it gave before");
+        }
     }
 
     /// The source could not be asked, or gave nothing good.
