@@ -86,6 +86,8 @@ pub mod credentials;
 #[cfg(feature = "cluster")]
 pub mod controller;
 #[cfg(feature = "cluster")]
+pub mod credentials;
+#[cfg(feature = "cluster")]
 pub mod doctor;
 
 #[cfg(all(feature = "cli", feature = "cluster"))]

@@ -15,6 +15,8 @@ mod completion;
 #[cfg(test)]
 mod controller;
 #[cfg(test)]
+mod credentials;
+#[cfg(test)]
 mod diagnostics;
 #[cfg(test)]
 mod doctor;
@@ -29,6 +31,8 @@ mod match_image;
 #[cfg(test)]
 mod monitoring;
 #[cfg(test)]
+mod moto;
+#[cfg(test)]
 mod mutate;
 #[cfg(test)]
 mod oracle;
@@ -40,6 +44,8 @@ mod policy_test;
 mod properties;
 #[cfg(test)]
 mod pull_secrets;
+#[cfg(test)]
+mod registry;
 #[cfg(test)]
 mod render;
 #[cfg(test)]

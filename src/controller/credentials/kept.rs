@@ -539,3 +539,6 @@ fn is_older(copy: &Copy, held: &Copy) -> bool {
         _ => false,
     }
 }
+
+#[cfg(test)]
+mod tests;
