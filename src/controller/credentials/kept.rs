@@ -389,6 +389,13 @@ impl Kept {
         }
     }
 
+    /// Whether Secrets are left of it that no right covers any more.
+    pub(super) fn is_orphaned(&self) -> bool {
+        self.row.is_none() && self.leaves && {
+            self.listed == Listed::Denied || self.waits.is_refused()
+        }
+    }
+
     /// Makes the plan anew. `may_remove`: all is known that says where Secrets belong.
     pub(super) fn plan(&mut self, may_remove: bool, at: Instant, now: SystemTime) {
         self.is_dirty = false;
@@ -502,7 +509,7 @@ impl Kept {
     /// For the metrics.
     pub(super) fn state(&self, now: SystemTime) -> CredentialState {
         let counts = self.last.counts;
-        let is_lost = self.listed == Listed::Denied && self.row.is_none();
+        let is_lost = self.is_orphaned();
         let material = self.material.as_ref();
         CredentialState {
             fresh: counts.fresh,

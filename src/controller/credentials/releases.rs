@@ -21,10 +21,12 @@ use crate::plan::refresh::{Chance, backoff};
 
 /// Whether Pods may be let go is asked again after it.
 const RIGHT: Duration = Duration::from_mins(1);
-/// The same while Pods wait for that right.
-const RIGHT_IN_NEED: Duration = Duration::from_secs(5);
+/// The same while it is not granted.
+const RIGHT_MISSING: Duration = Duration::from_secs(5);
 /// A question that came to nothing is asked again after it.
 const AGAIN: Duration = Duration::from_secs(1);
+/// So many times in a row an API server may not know whether it is granted; then it is not.
+const UNDECIDED: u32 = 10;
 /// A Pod that could not be let go is tried again after this at the latest.
 const LONGEST: Duration = Duration::from_secs(5);
 
@@ -46,6 +48,7 @@ pub(super) struct Releases {
     /// When that is asked again. Absent: now.
     ask_at: Option<Instant>,
     is_asking: bool,
+    undecided: u32,
 }
 
 impl Releases {
@@ -88,23 +91,27 @@ impl Releases {
     pub(super) fn answered(&mut self, result: Result<bool, WriteError>, tell: &Tell) {
         self.is_asking = false;
         let now = Instant::now();
+        self.undecided = match result {
+            Err(WriteError::Undecided(_)) => self.undecided.saturating_add(1),
+            _ => 0,
+        };
         let is_granted = match result {
             Ok(is_granted) => is_granted,
+            Err(WriteError::Undecided(_)) if self.undecided >= UNDECIDED => false,
             Err(error) => {
                 tracing::debug!(error = error.words(), "cannot ask for rights");
                 self.ask_at = Some(now + AGAIN);
                 return;
             }
         };
-        if !is_granted {
+        if !is_granted && self.is_granted != Some(false) {
             tell.metrics.reconcile_failed(Reconcile::HeldPods);
             tracing::error!(
                 mend = "grant `patch` on Pods: `pullpass render rbac` does when a credential says `holdPods`",
                 "Pods may not be let go, so none is held"
             );
         }
-        let is_in_need = !is_granted && self.held.len() > 0;
-        self.ask_at = Some(now + if is_in_need { RIGHT_IN_NEED } else { RIGHT });
+        self.ask_at = Some(now + if is_granted { RIGHT } else { RIGHT_MISSING });
         self.is_granted = Some(is_granted);
     }
 
@@ -114,7 +121,7 @@ impl Releases {
         standing: impl Fn(&str, &SecretName) -> Standing,
         work: &mut Work,
     ) -> Option<Instant> {
-        // Every try would be refused. Where nobody asked, somebody else's Pods may have our gate.
+        // Every try would be refused.
         if !self.held.is_synced || self.is_granted == Some(false) {
             return None;
         }

@@ -218,8 +218,12 @@ impl State {
         let Some(kept) = self.kept.get_mut(name) else {
             return;
         };
-        kept.listed = Listed::Denied;
-        kept.is_dirty = true;
+        // An API server that has just started refuses what it has no roles for yet. A watch goes on then as if
+        // nothing had been, and what was listed before is still known.
+        if kept.listed == Listed::No {
+            kept.listed = Listed::Denied;
+            kept.is_dirty = true;
+        }
         if let Some(row) = &kept.row {
             let why = "its Secrets may not be read: grant the rights that `pullpass render rbac` prints for the \
                        policies in force (the chart: `policies` or `controller.credentialNames`)";
@@ -467,8 +471,7 @@ impl State {
             self.tell.metrics.reconcile_failed(Reconcile::Credentials);
         }
         if is_news && !is_routine {
-            let (why, obstacle) = (error.words(), obstacle.as_str());
-            tracing::warn!(credential = %name, namespace = %namespace, obstacle, why, "cannot write a Secret");
+            self.tell.unwritten(name, namespace, obstacle, &error);
         }
     }
 
@@ -559,7 +562,7 @@ impl State {
             if let Some(left) = kept.last.wake.and_then(|at| at.duration_since(now).ok()) {
                 sooner(at + left);
             }
-            if kept.row.is_none() && kept.listed == Listed::Denied {
+            if kept.is_orphaned() {
                 self.tell.orphaned(name);
             }
         }

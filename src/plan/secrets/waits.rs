@@ -54,6 +54,9 @@ impl Obstacle {
     }
 }
 
+/// An API server that has just started may refuse what is granted, once or twice.
+const REFUSED: u32 = 4;
+
 /// One credential's namespaces that are not to be written to right now.
 #[derive(Clone, Debug, Default)]
 pub struct Waits(BTreeMap<Arc<str>, Wait>);
@@ -132,6 +135,13 @@ impl Waits {
     #[must_use]
     pub fn is_busy(&self) -> bool {
         self.0.values().any(|wait| wait.until.is_none())
+    }
+
+    /// Whether the right is missing, not for a moment but for some tries.
+    #[must_use]
+    pub fn is_refused(&self) -> bool {
+        let mut waits = self.0.values();
+        waits.any(|wait| wait.failures >= REFUSED && wait.last == Some(Obstacle::Forbidden))
     }
 
     /// Nobody knows what became of the writes that were under way: each has failed.
@@ -244,6 +254,13 @@ mod tests {
         let mut waits = filled();
         waits.doubt();
         assert_eq!(told(&waits), "busy full slow", "it may be another by now");
+        // It has failed once already.
+        for tries in 1..REFUSED {
+            assert!(!waits.is_refused(), "{tries}");
+            let right = Obstacle::Forbidden;
+            waits.fail(&"full".into(), right, Duration::ZERO, now, chance);
+        }
+        assert!(waits.is_refused());
         waits.lost(now, chance);
         assert!(!waits.is_busy(), "nobody will tell");
         assert!(waits.until("busy").is_some_and(|until| until > Some(now)));

@@ -23,7 +23,7 @@ fn row(credential: &str) -> Row {
     );
     let parsed = policy::parse(&Source::new("p", text), &ParseOptions::default());
     let table = Table::new(parsed.policies);
-    let credential = table.credentials().next().unwrap();
+    let credential = table.credentials()[0];
     Row::of(&table, credential)
 }
 
@@ -286,8 +286,24 @@ fn a_name_is_remembered_until_nothing_is_left_of_it() {
     // was remembered; whether it is from now on, and whether the credential is done with.
     for (said, listed, busy, known, remembered, over, why) in [
         (None, None, false, true, true, true, "not listed yet"),
-        (None, Some(&[][..]), false, true, false, true, "nothing is left"),
-        (None, Some(&ours[..]), false, true, true, false, "a Secret is left"),
+        (
+            None,
+            Some(&[][..]),
+            false,
+            true,
+            false,
+            true,
+            "nothing is left",
+        ),
+        (
+            None,
+            Some(&ours[..]),
+            false,
+            true,
+            true,
+            false,
+            "a Secret is left",
+        ),
         (
             Some(ECR),
             Some(&ours[..]),
@@ -297,9 +313,33 @@ fn a_name_is_remembered_until_nothing_is_left_of_it() {
             false,
             "somebody has deleted the status",
         ),
-        (Some(ECR), Some(&[]), true, true, true, false, "one may come yet"),
-        (Some(ECR), Some(&[]), false, false, false, true, "never written"),
-        (Some(&*keep), Some(&ours), false, true, false, true, "its Secrets stay"),
+        (
+            Some(ECR),
+            Some(&[]),
+            true,
+            true,
+            true,
+            false,
+            "one may come yet",
+        ),
+        (
+            Some(ECR),
+            Some(&[]),
+            false,
+            false,
+            false,
+            true,
+            "never written",
+        ),
+        (
+            Some(&*keep),
+            Some(&ours),
+            false,
+            true,
+            false,
+            true,
+            "its Secrets stay",
+        ),
     ] {
         let mut kept = Kept::new(None, Chance::of(0));
         if let Some(said) = said {
@@ -317,7 +357,11 @@ fn a_name_is_remembered_until_nothing_is_left_of_it() {
         assert_eq!(got, (remembered, over), "{why}");
         kept.plan(true, Instant::now(), at(0));
         let goes = remembered && !over && !busy;
-        assert_eq!(kept.leave_at.is_some(), goes, "{why}: whether it is removed");
+        assert_eq!(
+            kept.leave_at.is_some(),
+            goes,
+            "{why}: whether it is removed"
+        );
     }
 }
 
