@@ -126,7 +126,8 @@ fn a_policy_that_is_broken_or_away_for_a_moment_moves_no_secret() {
 fn a_credential_with_another_source_or_name_moves_whole() {
     let renamed = POLICY.replace("quay@", "renamed@");
     let moved = POLICY.replace("quay-source", "other-source");
-    let all = CREDENTIALS.replace("hub@", "renamed@");
+    let all = CREDENTIALS.replace("hub@", "renamed@")
+        + "    - {name: late@, from: {secretRef: {name: late-source}}}\n";
     let estate = Estate::on(Plane::shared(), &all);
     let namespaces = estate.namespaces(5);
     let (old, new) = (Ledger::of(&estate, "quay"), Ledger::of(&estate, "renamed"));
