@@ -173,7 +173,7 @@ impl Ledger {
         let line = format!(
             "{:<58} | {:>6} | {:>4} | {:>11} | {:>9} | {:>13} | {}{longest}\n",
             row.fault,
-            row.wanted.len(),
+            book.reached(last),
             found.lost.len(),
             found.overwritten.len(),
             held,
@@ -231,6 +231,13 @@ impl Book {
         if changes.last() != Some(&Change::Gone) {
             changes.push(Change::Gone);
         }
+    }
+
+    /// In how many namespaces this value ever stood.
+    fn reached(&self, value: &str) -> usize {
+        let all = self.changes.values();
+        all.filter(|changes| changes.iter().any(|change| change.holds(value)))
+            .count()
     }
 
     /// What was not listed is gone.
