@@ -97,8 +97,15 @@ fn a_clock_that_is_set_loses_nothing_and_holds_nobody_longer() {
     ledger.until(6, &values()[0]);
     let first = values()[0].clone();
     let hold = |name: &str, credential: &str| {
-        create_pod(estate.admin(), &pods, &held(name, &[&estate.name(credential)])).done();
-        wait_until("it is held", || count(&controller, "pullpass_held_pods{}") == 1);
+        create_pod(
+            estate.admin(),
+            &pods,
+            &held(name, &[&estate.name(credential)]),
+        )
+        .done();
+        wait_until("it is held", || {
+            count(&controller, "pullpass_held_pods{}") == 1
+        });
     };
     let failures = refreshes(&estate, "ecr", "failure");
 
