@@ -7,6 +7,8 @@ mod certs;
 #[cfg(test)]
 mod chart;
 #[cfg(test)]
+mod cleanup;
+#[cfg(test)]
 mod cluster;
 #[cfg(test)]
 mod command;
@@ -28,6 +30,8 @@ mod examples;
 mod go;
 #[cfg(test)]
 mod help;
+#[cfg(test)]
+mod image;
 #[cfg(test)]
 mod lint;
 #[cfg(test)]

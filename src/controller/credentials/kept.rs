@@ -348,22 +348,14 @@ impl Kept {
         let (row, material) = (self.row.as_ref()?, self.material.as_ref()?);
         Some(Value {
             digest: material.digest,
-            marks: self.marks(row, material),
+            marks: marks(row, material),
         })
-    }
-
-    fn marks(&self, row: &Row, material: &Material) -> Marks {
-        Marks {
-            policy: row.policy.to_string(),
-            source: row.words.clone(),
-            expires: material.lifetime.expires,
-        }
     }
 
     /// What to write now, if there is anything to write.
     pub(super) fn to_write(&self) -> Option<(Arc<ByteString>, Marks)> {
         let (row, material) = (self.row.as_ref()?, self.material.as_ref()?);
-        Some((Arc::clone(&material.json), self.marks(row, material)))
+        Some((Arc::clone(&material.json), marks(row, material)))
     }
 
     /// When its source is to be asked, if it is one that is asked.
@@ -423,6 +415,14 @@ impl Kept {
             expires: material.and_then(|material| material.lifetime.expires),
             renewal: self.ask_at(now),
         }
+    }
+}
+
+fn marks(row: &Row, material: &Material) -> Marks {
+    Marks {
+        policy: row.policy.to_string(),
+        source: row.words.clone(),
+        expires: material.lifetime.expires,
     }
 }
 

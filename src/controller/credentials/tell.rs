@@ -90,7 +90,7 @@ impl Tell {
     pub(super) fn refreshed(&mut self, name: &SecretName, row: &Row, expires: Option<SystemTime>) {
         self.metrics.credential_refreshed(name.as_str(), true);
         self.failing.remove(name);
-        let until = expires.map(|at| in_words(at));
+        let until = expires.map(in_words);
         let until = until.map_or_else(String::new, |at| format!(", good until {at}"));
         tracing::info!(credential = %name, source = row.words, expires = until, "a new value");
         let note = format!(
