@@ -27,7 +27,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 # Seconds: much longer than anything takes here, for a machine that has other work.
 WITHIN = 60
 PLANE_WITHIN = 120
-STOP_WITHIN = 10
+STOP_WITHIN = 30
 
 
 class Failure(Exception):
