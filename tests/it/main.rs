@@ -59,6 +59,8 @@ mod render;
 #[cfg(test)]
 mod schema;
 #[cfg(test)]
+mod seeded;
+#[cfg(test)]
 mod serving;
 #[cfg(test)]
 mod webhook;
