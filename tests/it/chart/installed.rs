@@ -4,6 +4,7 @@
 //! A plane has no nodes: the Pods are accepted and stay pending, and the processes run beside it, called by a URL.
 
 mod guard;
+mod kept;
 
 use std::fs::File;
 use std::net::{SocketAddr, TcpListener};
