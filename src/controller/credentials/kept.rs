@@ -177,6 +177,8 @@ pub(super) struct Kept {
     pub(super) retired: Option<Instant>,
     pub(super) material: Option<Material>,
     pub(super) asking: Asking,
+    /// Since when its source has given nothing good.
+    pub(super) lacking: Option<SystemTime>,
     /// Differs from value to value.
     pub(super) chance: Chance,
     pub(super) reach: BTreeSet<Arc<str>>,
@@ -202,6 +204,7 @@ impl Kept {
                 failures: 0,
                 next: None,
             },
+            lacking: None,
             chance,
             reach: BTreeSet::new(),
             copies: BTreeMap::new(),
@@ -295,6 +298,7 @@ impl Kept {
             .is_none_or(|before| before.source != row.source);
         if moved {
             self.material = None;
+            self.lacking = None;
             self.asking = Asking::Idle {
                 failures: 0,
                 next: None,
@@ -386,6 +390,23 @@ impl Kept {
         }
     }
 
+    /// Its source gave nothing good.
+    pub(super) fn lacks(&mut self, now: SystemTime) {
+        self.lacking.get_or_insert(now);
+    }
+
+    /// When a new value is due, or was: unlike [`Kept::ask_at`] it does not move with each failure. One that
+    /// is copied is due as soon as its source is no good.
+    fn due_at(&self, now: SystemTime) -> Option<SystemTime> {
+        let row = self.row.as_ref()?;
+        match &self.material {
+            Some(material) if row.is_fetched() => {
+                Some(material.lifetime.renew_at(now, self.chance))
+            }
+            _ => self.lacking,
+        }
+    }
+
     /// How a Secret that a Pod of this namespace names stands.
     pub(super) fn standing(&self, namespace: &str) -> Standing {
         let Some(row) = self.row.as_ref().filter(|row| row.credential.hold_pods) else {
@@ -412,7 +433,9 @@ impl Kept {
     pub(super) fn state(&self, now: SystemTime) -> CredentialState {
         let counts = self.last.counts;
         let is_lost = self.listed == Listed::Denied && self.row.is_none();
-        let material = self.material.as_ref();
+        // What goes nowhere is not kept fresh.
+        let is_needed = !self.reach.is_empty();
+        let material = self.material.as_ref().filter(|_| is_needed);
         CredentialState {
             fresh: counts.fresh,
             stale: counts.stale,
@@ -421,7 +444,7 @@ impl Kept {
             // How many there are cannot be seen any more: at least the name is left.
             orphaned: if is_lost { self.ours().max(1) } else { 0 },
             expires: material.and_then(|material| material.lifetime.expires),
-            renewal: self.ask_at(now),
+            renewal: self.due_at(now).filter(|_| is_needed),
         }
     }
 }

@@ -27,7 +27,7 @@ use crate::cluster::policies::InForce;
 use crate::cluster::watch::{is_denied, tell_failure};
 use crate::controller::apply::WriteError;
 use crate::credentials::secret_ref::read_source;
-use crate::metrics::{Metrics, Reconcile, Resource};
+use crate::metrics::{Metrics, Reconcile, Resource, SecretWrite};
 use crate::names::SecretName;
 use crate::plan::gates::{Verdict, judge};
 use crate::plan::reach::Reach;
@@ -112,9 +112,14 @@ impl State {
             self.tell.anew();
             self.may_release = None;
             self.right_at = None;
+            // What was found while another led, nobody has told.
+            let names: Vec<SecretName> = self.kept.keys().cloned().collect();
+            for name in names {
+                self.convert(&name);
+            }
             self.mark_dirty();
         } else {
-            self.metrics().credentials_fare(&BTreeMap::new());
+            self.metrics().credentials_are_anothers();
         }
     }
 
@@ -130,6 +135,11 @@ impl State {
             let row = Row::of(&now.table, credential);
             let kept = self.kept.entry(name.clone());
             let kept = kept.or_insert_with(|| Kept::new(None, Chance::of(random())));
+            let before = kept.row.as_ref().and_then(Row::copied_from);
+            if before != row.copied_from() {
+                // What is known is of another Secret.
+                self.sources.remove(name);
+            }
             kept.declare(row);
             self.convert(name);
         }
@@ -250,7 +260,10 @@ impl State {
         };
         let source = match &slot.object {
             Known::Unlisted => return,
-            Known::Absent => return self.tell.no_source(name, &row, from),
+            Known::Absent => {
+                kept.lacks(SystemTime::now());
+                return self.tell.no_source(name, &row, from);
+            }
             // The watch of the Secret that it was copied from before.
             Known::Present(source) if source.metadata.name.as_deref() != Some(from.as_str()) => {
                 return;
@@ -269,7 +282,10 @@ impl State {
                 let material = Material::of(&read.config, lifetime, row.source);
                 self.set(name, material);
             }
-            Err(error) => self.tell.malformed(name, from, &error.to_string()),
+            Err(error) => {
+                kept.lacks(SystemTime::now());
+                self.tell.malformed(name, from, &error.to_string());
+            }
         }
     }
 
@@ -278,6 +294,7 @@ impl State {
         let Some(kept) = self.kept.get_mut(name) else {
             return;
         };
+        kept.lacking = None;
         let Some(row) = &kept.row else { return };
         let before = kept.material.as_ref().map(|before| before.digest);
         if before == Some(material.digest) && row.copied_from().is_some() {
@@ -322,6 +339,7 @@ impl State {
                         let pause = backoff(failures, Chance::of(random()));
                         let next = now.checked_add(pause);
                         kept.asking = Asking::Idle { failures, next };
+                        kept.lacks(now);
                         let why = crate::cluster::explain::chain(&error);
                         self.tell.not_refreshed(&name, &row, &why);
                     }
@@ -400,21 +418,22 @@ impl State {
             return;
         };
         let namespace = &step.namespace;
-        let (word, removed) = match &step.action {
-            Action::Create => ("created", false),
-            Action::Replace { .. } => ("replaced", false),
-            Action::Remove { .. } => ("removed", true),
+        let done = match &step.action {
+            Action::Create => SecretWrite::Created,
+            Action::Replace { .. } => SecretWrite::Replaced,
+            Action::Remove { .. } => SecretWrite::Removed,
         };
         let error = match result {
             Ok(secret) => {
                 kept.waits.end(namespace);
-                self.tell.metrics.secret_written(name.as_str(), word);
-                if removed {
+                self.tell.metrics.secret_written(name.as_str(), done);
+                if done == SecretWrite::Removed {
                     kept.copies.remove(namespace);
                 } else if let Some(copy) = secret.as_deref().and_then(secret::copy) {
                     kept.set(Arc::clone(namespace), copy);
                 }
-                tracing::debug!(credential = %name, namespace = %namespace, reason = %step.reason, word);
+                let done = done.as_str();
+                tracing::debug!(credential = %name, namespace = %namespace, reason = %step.reason, done);
                 kept.is_dirty = true;
                 return;
             }
@@ -426,9 +445,8 @@ impl State {
             Err(error) => error,
         };
         let (obstacle, asked) = obstacle(&error);
-        self.tell
-            .metrics
-            .secret_written(name.as_str(), obstacle.as_str());
+        let hindered = SecretWrite::Hindered(obstacle);
+        self.tell.metrics.secret_written(name.as_str(), hindered);
         let chance = Chance::of(random());
         let is_news = kept.waits.fail(namespace, obstacle, asked, now, chance);
         kept.is_dirty = true;

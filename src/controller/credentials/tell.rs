@@ -90,9 +90,9 @@ impl Tell {
     pub(super) fn refreshed(&mut self, name: &SecretName, row: &Row, expires: Option<SystemTime>) {
         self.metrics.credential_refreshed(name.as_str(), true);
         self.failing.remove(name);
-        let until = expires.map(|at| in_words(at));
-        let until = until.map_or_else(String::new, |at| format!(", good until {at}"));
+        let until = expires.map(in_words);
         tracing::info!(credential = %name, source = row.words, expires = until, "a new value");
+        let until = until.map_or_else(String::new, |at| format!(", good until {at}"));
         let note = format!(
             "credential `{name}` has a new value from {}{until}",
             row.words

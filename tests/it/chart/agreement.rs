@@ -159,7 +159,11 @@ controller:
   holdPods: true
 ";
     let printed = printed(&["rbac", "--policy", "-"], &policy);
-    agree(&printed, &named(rendered(values)), "no policy is in the chart");
+    agree(
+        &printed,
+        &named(rendered(values)),
+        "no policy is in the chart",
+    );
 }
 
 #[test]

@@ -149,7 +149,9 @@ const INSTALLATION: &[&[&str]] = &[
     &["excludedNamespaces: [b, a]"],
     &["allowOptOut: false"],
     &["tenantPolicies: {enabled: true}"],
-    &["proxy: {https: 'http://proxy.example:3128', http: 'proxy.example:3128', noProxy: '.svc,10.0.0.0/8'}"],
+    &[
+        "proxy: {https: 'http://proxy.example:3128', http: 'proxy.example:3128', noProxy: '.svc,10.0.0.0/8'}",
+    ],
     &["log: {level: 'warn,pullpass=debug'}"],
     &["log: {format: text}"],
     &["rbac: {create: false}"],

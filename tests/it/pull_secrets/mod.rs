@@ -5,6 +5,7 @@
 
 mod copies;
 mod holds;
+mod told;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 

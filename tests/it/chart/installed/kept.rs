@@ -40,9 +40,9 @@ fn until_login(release: &Release, namespace: &str, login: &str) {
 /// What the controller wrote, as `verb resource`, and each request that was refused, as the audit log has them.
 fn audited(release: &Release) -> (BTreeSet<String>, Vec<String>) {
     let user = json!(format!("system:serviceaccount:{OWN}:pullpass-controller"));
-    let events = release.plane.audited(|event| {
-        event["user"]["username"] == user && event["stage"] == "ResponseComplete"
-    });
+    let events = release
+        .plane
+        .audited(|event| event["user"]["username"] == user && event["stage"] == "ResponseComplete");
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let (mut wrote, mut refused) = (BTreeSet::new(), Vec::new());
     for event in &events {
