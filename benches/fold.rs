@@ -13,6 +13,7 @@ use pullpass::cluster::fold::{self, Namespace};
 use pullpass::cluster::published::Published;
 use pullpass::load::{LoadOptions, load};
 use pullpass::snapshot::{Account, Accounts, Coverage, ScopeOptions, Snapshot};
+use pullpass::status::Presence;
 
 const NAMESPACES: usize = 5_000;
 
@@ -66,6 +67,7 @@ fn one_namespace(c: &mut Criterion) {
         namespaces: Arc::clone(namespaces.live()),
         accounts: Arc::new(accounts()),
         scope: ScopeOptions::default(),
+        presence: Presence::default(),
     };
     let published = Published::new(first.clone());
     let lines = ["test", "build"].map(|team| line(NAMESPACES / 2, team));

@@ -78,6 +78,7 @@ fn constant(_: Endpoint, body: &[u8]) -> Result<Reply, NoUid> {
             namespace: String::new(),
             pod: String::new(),
             rules: String::new(),
+            held: String::new(),
         },
     }))
 }

@@ -18,7 +18,7 @@ mod tests;
 mod write;
 
 pub use digest::{Digest, NotADigest};
-pub use key::{KeyError, RegistryKey};
+pub use key::{KeyError, KeyFault, RegistryKey};
 pub use location::keyring_key;
 pub use read::{EntryFault, ReadError, read};
 pub use select::{DropReason, Dropped};
@@ -100,7 +100,8 @@ impl Format {
 /// One entry as a kubelet reads it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Entry {
-    /// The key as it was written, with its scheme and globs.
+    /// The key as it was written, with its scheme and globs. It can have a password in it, as a URL can:
+    /// messages never print it whole.
     pub key: String,
     /// The login; a kubelet takes empty ones too.
     pub login: Login,

@@ -9,6 +9,7 @@ use crate::objects::Objects;
 use crate::policy::table::Table;
 use crate::policy::{ParseOptions, Parsed, checks, parse};
 use crate::snapshot::{ScopeOptions, Snapshot};
+use crate::status::Presence;
 
 /// What loading depends on beside the texts.
 #[derive(Clone, Debug, Default)]
@@ -85,6 +86,7 @@ pub fn load(policies: &[Arc<Source>], objects: &[Arc<Source>], options: &LoadOpt
             namespaces: cluster.namespaces.into(),
             accounts: cluster.accounts.into(),
             scope: options.scope.clone(),
+            presence: Presence::default(),
         },
     }
 }

@@ -148,8 +148,10 @@ pub enum Resource {
     WebhookConfigurations,
     /// Pods without a node.
     Pods,
-    /// ConfigMaps that say how pull secrets fare.
+    /// ConfigMaps in which a controller says which Secrets stand.
     Status,
+    /// The Lease of controllers.
+    Leases,
 }
 
 impl Resource {
@@ -164,6 +166,7 @@ impl Resource {
             Self::WebhookConfigurations => "webhookconfigurations",
             Self::Pods => "pods",
             Self::Status => "status",
+            Self::Leases => "leases",
         }
     }
 }
@@ -638,6 +641,7 @@ mod tests {
             namespace: String::new(),
             pod: String::new(),
             rules: String::new(),
+            held: String::new(),
         }
     }
 

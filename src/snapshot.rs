@@ -1,4 +1,4 @@
-//! Table + namespaces + accounts + scope: all that a decision reads, published whole.
+//! Table + namespaces + accounts + scope + presence: all that a decision reads, published whole.
 //!
 //! A request loads one snapshot once; nothing in it changes afterwards.
 
@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use crate::policy::decide::{Label, label};
 use crate::policy::table::Table;
+use crate::status::Presence;
 
 /// The label by which a namespace or Pod opts in or out.
 pub const INJECT_LABEL: &str = "pullpass.dev/inject";
@@ -26,6 +27,9 @@ pub struct Snapshot {
     pub accounts: Arc<Accounts>,
     /// Which namespaces and Pods are left alone.
     pub scope: ScopeOptions,
+    /// Which Secrets are missing that Pods are held for. Without a cluster nothing is known of any, and
+    /// nobody is held.
+    pub presence: Presence,
 }
 
 /// How much is known of objects that nobody gave.

@@ -207,27 +207,38 @@ impl From<&Remembered> for Value {
 pub struct Presence {
     shards: [Option<Arc<Status>>; 16],
     /// Whether a controller is there to let Pods go.
-    released: bool,
+    attended: bool,
 }
 
 impl Presence {
-    /// What one of the ConfigMaps says now; nothing when it is not there, or cannot be read.
-    pub fn set(&mut self, shard: Shard, status: Option<Arc<Status>>) {
-        if let Some(place) = self.shards.get_mut(shard.index()) {
-            *place = status;
+    /// What one of the ConfigMaps says now; nothing when it is not there, or cannot be read. Whether
+    /// that is something else than before.
+    pub fn set(&mut self, shard: Shard, status: Option<Arc<Status>>) -> bool {
+        match self.shards.get_mut(shard.index()) {
+            Some(place) if *place != status => {
+                *place = status;
+                true
+            }
+            _ => false,
         }
     }
 
     /// Whether a controller is there, by its Lease.
     pub fn attended(&mut self, attended: bool) {
-        self.released = attended;
+        self.attended = attended;
+    }
+
+    /// How many of the ConfigMaps say something.
+    #[must_use]
+    pub fn known(&self) -> usize {
+        self.shards.iter().flatten().count()
     }
 
     /// Whether a Pod in this namespace has to wait for this Secret: it does not stand there, and
     /// somebody will let the Pod go. In doubt nobody waits.
     #[must_use]
     pub fn lacks(&self, namespace: &str, secret: &SecretName) -> bool {
-        if !self.released {
+        if !self.attended {
             return false;
         }
         let status = self.shards.get(Shard::of(namespace).index());
@@ -257,7 +268,7 @@ mod tests {
 
     #[test]
     fn what_is_written_is_read_and_equal_for_equal_content() {
-        let at = UNIX_EPOCH + Duration::from_secs(1_800_000_000);
+        let at = UNIX_EPOCH + Duration::from_hours(500_000);
         let mut status = ready("ecr", &["web", "api"]);
         status.memory.names.insert(name("hub"));
         let value = Remembered {
@@ -344,8 +355,11 @@ mod tests {
         let mut seen = Presence::default();
         seen.attended(true);
         for shard in Shard::all() {
-            seen.set(shard, Some(Arc::new(ready("ecr", &["web"]))));
+            let says = Some(Arc::new(ready("ecr", &["web"])));
+            assert!(seen.set(shard, says.clone()), "it was not known");
+            assert!(!seen.set(shard, says), "the same again");
         }
+        assert_eq!(seen.known(), 16);
         let mut gone = seen.clone();
         gone.attended(false);
         let mut unseen = seen.clone();

@@ -11,6 +11,7 @@ use super::review::{Pod, Spec};
 use super::service_account::{self, AccountPlan, Subject};
 use super::{Admission, ImageCounts, Outcome, Warning, audit, lack};
 use crate::diagnostic::Code;
+use crate::names::SecretName;
 use crate::policy::decide::{Counting, Decision, ImageUse, Label, PodFacts, SecretNeed, decide};
 use crate::policy::document::{EnvFrom, EnvFromKind};
 use crate::policy::table::{RuleRef, Table};
@@ -43,12 +44,16 @@ pub fn admit(pod: &Pod<'_>, namespace: &str, snapshot: &Snapshot) -> Admission {
     let mut lacks = lack::namespace(namespace, None, false, snapshot);
     lack::accounts(subject, &decided, snapshot, &mut lacks);
     let holds = holds(&decided.decision, spec, &snapshot.table);
+    let lacking = |name: &&SecretName| snapshot.presence.lacks(namespace, name);
+    let held: Vec<&SecretName> = holds.iter().copied().filter(lacking).collect();
     let would = (snapshot.table.has_audit())
         .then(|| audit::differences(&decided, subject, &facts, snapshot));
-    let mut admission = decided.admission(pod, spec);
+    let mut admission = decided.admission(pod, spec, !held.is_empty());
     admission.lacks = lacks;
     if admission.denial.is_none() {
-        admission.holds = holds;
+        let names = |names: &[&SecretName]| names.iter().map(ToString::to_string).collect();
+        admission.holds = names(&holds);
+        admission.held = names(&held);
     }
     if let Some(would) = would {
         would.tell(&mut admission);
@@ -102,7 +107,7 @@ impl<'s, 'a> Decided<'s, 'a> {
         }
     }
 
-    fn admission(self, pod: &Pod<'_>, spec: &Spec<'_>) -> Admission {
+    fn admission(self, pod: &Pod<'_>, spec: &Spec<'_>, held: bool) -> Admission {
         let Self {
             decision,
             account,
@@ -127,6 +132,7 @@ impl<'s, 'a> Decided<'s, 'a> {
             secrets: &decision.secrets,
             account: &account,
             env_from: &decision.env_from,
+            held,
             rules: &joined,
         };
         admission.patch = patch::build(pod, spec, &changes);
@@ -248,9 +254,14 @@ fn count_secrets(spec: &Spec<'_>, needs: &[SecretNeed<'_>]) -> Vec<(Arc<str>, u3
     counts
 }
 
-/// The Secrets to hold the Pod for, unless it is one that is never held: a bound one (the API server
-/// would refuse it) or a critical one.
-fn holds(decision: &Decision<'_, '_>, spec: &Spec<'_>, table: &Table) -> Vec<String> {
+/// The Secrets to hold the Pod for while they are not there, unless it is one that is never held: a
+/// bound one (the API server would refuse it) or a critical one. By the class's name: the API server
+/// gives these priorities to no Pod without it, and nobody else may make a class called `system-…`.
+fn holds<'t>(
+    decision: &Decision<'t, '_>,
+    spec: &Spec<'_>,
+    table: &'t Table,
+) -> Vec<&'t SecretName> {
     let critical = matches!(
         &*spec.priority_class_name,
         "system-node-critical" | "system-cluster-critical"
@@ -258,5 +269,5 @@ fn holds(decision: &Decision<'_, '_>, spec: &Spec<'_>, table: &Table) -> Vec<Str
     if critical || !spec.node_name.is_empty() {
         return Vec::new();
     }
-    decision.holds(table).map(ToString::to_string).collect()
+    decision.holds(table).collect()
 }

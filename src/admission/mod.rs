@@ -196,6 +196,7 @@ fn finish(uid: &str, operation: Operation, namespace: &str, pod: &str, a: Admiss
         namespace: namespace.to_owned(),
         pod: pod.to_owned(),
         rules: a.rules.join(","),
+        held: a.held.join(","),
     };
     Answer {
         body,

@@ -48,6 +48,8 @@ pub struct Admission {
     pub rules: Vec<String>,
     /// The Secrets for which the Pod would be held while they are not there.
     pub holds: Vec<String>,
+    /// Those of them for which it is held: they are not there now.
+    pub held: Vec<String>,
     /// What became of its images.
     pub images: ImageCounts,
     /// How many pull secrets each policy injected.
@@ -69,6 +71,7 @@ impl Admission {
             audit: Vec::new(),
             rules: Vec::new(),
             holds: Vec::new(),
+            held: Vec::new(),
             images: ImageCounts::default(),
             secrets: Vec::new(),
             account: None,
@@ -108,6 +111,8 @@ pub struct Facts {
     pub pod: String,
     /// The rules that applied.
     pub rules: String,
+    /// The Secrets for which it waits.
+    pub held: String,
 }
 
 macro_rules! words {

@@ -15,6 +15,7 @@ use super::service_account::AccountPlan;
 use super::token::ContainerKind;
 use crate::policy::decide::{EnvNeed, SecretNeed};
 use crate::policy::document::{EnvFrom, EnvFromKind};
+use crate::status::GATE;
 
 /// The annotation that names the rules that applied. It informs; no decision reads it.
 pub const RULES_ANNOTATION: &str = "pullpass.dev/rules";
@@ -27,6 +28,8 @@ pub(crate) struct Changes<'c> {
     pub account: &'c AccountPlan<'c, 'c>,
     /// Environment sources: of images in their order, then those for all containers.
     pub env_from: &'c [EnvNeed<'c>],
+    /// Whether the Pod waits for one of the secrets.
+    pub held: bool,
     /// The value of the annotation; empty when no rule applied.
     pub rules: &'c str,
 }
@@ -37,6 +40,7 @@ pub(crate) fn build(pod: &Pod<'_>, spec: &Spec<'_>, changes: &Changes<'_>) -> Pa
     pull_secrets(spec, changes, &mut patch);
     account(spec, changes.account, &mut patch);
     env_from(spec, changes.env_from, &mut patch);
+    gate(spec, changes.held, &mut patch);
     annotation(pod, changes.rules, &mut patch);
     Patch(patch)
 }
@@ -208,6 +212,19 @@ fn to_json(source: &EnvFrom) -> Value {
     }
     entry.insert(field.into(), reference);
     Value::Object(entry)
+}
+
+/// Put on once: a reinvocation sees our own, and whoever takes it off takes off all of that name.
+fn gate(spec: &Spec<'_>, held: bool, patch: &mut Vec<PatchOperation>) {
+    if !held || spec.has_gate(GATE) {
+        return;
+    }
+    let gate = json!({ "name": GATE });
+    patch.push(if spec.scheduling_gates.is_some() {
+        add(&["spec", "schedulingGates", "-"], gate)
+    } else {
+        add(&["spec", "schedulingGates"], json!([gate]))
+    });
 }
 
 fn annotation(pod: &Pod<'_>, rules: &str, patch: &mut Vec<PatchOperation>) {

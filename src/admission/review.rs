@@ -140,6 +140,8 @@ view! {
         node_name: Text<'a> = "nodeName",
         /// Its priority class.
         priority_class_name: Text<'a> = "priorityClassName",
+        /// What keeps it from being scheduled; absent and empty differ for a patch.
+        scheduling_gates: Option<List<LocalReference<'a>>> = "schedulingGates",
     }
 }
 
@@ -182,9 +184,9 @@ view! {
 }
 
 view! {
-    /// A reference by name. Legal without one.
+    /// A reference by name, or what has nothing but a name. Legal without one.
     LocalReference {
-        /// The object's name, or nothing.
+        /// The name, or nothing.
         name: Text<'a> = "name",
     }
 }
@@ -408,6 +410,13 @@ impl Spec<'_> {
     pub fn pull_secrets(&self) -> impl ExactSizeIterator<Item = &str> {
         let entries = self.image_pull_secrets.as_deref().unwrap_or_default();
         entries.iter().map(|entry| &*entry.name)
+    }
+
+    /// Whether it has a scheduling gate of this name.
+    #[must_use]
+    pub fn has_gate(&self, name: &str) -> bool {
+        let gates = self.scheduling_gates.as_deref().unwrap_or_default();
+        gates.iter().any(|gate| &*gate.name == name)
     }
 
     /// Its images in the order in which they are decided.

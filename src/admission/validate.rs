@@ -97,6 +97,7 @@ pub fn validate(body: &[u8], table: &Table, options: &ParseOptions) -> Result<An
         namespace,
         pod: String::new(),
         rules: String::new(),
+        held: String::new(),
     };
     Ok(Answer {
         body,

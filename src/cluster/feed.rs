@@ -15,12 +15,14 @@ use tokio::time::{Instant, sleep_until};
 use super::fold;
 use super::objects::{Namespace, ServiceAccount};
 use super::policies::{InForce, PolicyFeed};
+use super::presence::PresenceFeed;
 use super::published::Published;
 use super::watch::{self as watching, Watched};
 use crate::metrics::{Metrics, Resource};
 use crate::policy::table::Table;
 use crate::server::health::Check;
 use crate::snapshot::{ScopeOptions, Snapshot};
+use crate::status::Presence;
 
 /// Events of a watch that are taken in one go.
 const CHUNK: usize = 512;
@@ -43,6 +45,8 @@ pub struct Feed {
     scope: ScopeOptions,
     policies: PolicyFeed,
     in_force: watch::Receiver<Option<InForce>>,
+    presence: PresenceFeed,
+    present: watch::Receiver<Presence>,
     published: Arc<Published>,
     namespaces: Watched,
     accounts: Watched,
@@ -62,6 +66,7 @@ impl Feed {
             tenant_policies,
             Arc::clone(metrics),
         );
+        let (presence, present) = PresenceFeed::new(client.clone(), &scope.own_namespace, metrics);
         let of = |name, what, resource| Watched::new(name, what, resource, Arc::clone(metrics));
         let (namespaces, b) = of("namespaces", "the Namespaces", Resource::Namespaces);
         let (accounts, c) = of(
@@ -74,12 +79,15 @@ impl Feed {
             namespaces: Arc::clone(fold::namespaces().live()),
             accounts: Arc::clone(fold::accounts().live()),
             scope: scope.clone(),
+            presence: Presence::default(),
         };
         let feed = Self {
             client,
             scope,
             policies,
             in_force,
+            presence,
+            present,
             published: Arc::new(Published::new(empty)),
             namespaces,
             accounts,
@@ -100,6 +108,8 @@ impl Feed {
             scope,
             policies,
             mut in_force,
+            presence,
+            mut present,
             published,
             namespaces: mut namespaces_watched,
             accounts: mut accounts_watched,
@@ -107,6 +117,7 @@ impl Feed {
         let namespaces: Api<Namespace> = Api::all(client.clone());
         let accounts: Api<ServiceAccount> = Api::all(client);
         let mut policies = pin!(policies.run());
+        let mut presence = pin!(presence.run());
         let mut namespaces =
             pin!(watching::watch(namespaces, Config::default()).ready_chunks(CHUNK));
         let mut accounts = pin!(watching::watch(accounts, Config::default()).ready_chunks(CHUNK));
@@ -127,6 +138,7 @@ impl Feed {
                     namespaces: Arc::clone(names.live()),
                     accounts: Arc::clone(known.live()),
                     scope: scope.clone(),
+                    presence: present.borrow_and_update().clone(),
                 });
                 is_new = false;
                 next = Instant::now() + PAUSE;
@@ -135,12 +147,19 @@ impl Feed {
             // Every arm is cancel-safe: streams and channels keep what they have not given.
             tokio::select! {
                 () = &mut policies => return,
+                () = &mut presence => return,
                 changed = in_force.changed() => {
                     if changed.is_err() {
                         return;
                     }
                     let now = in_force.borrow_and_update();
                     table = now.as_ref().map(|now| Arc::clone(&now.table));
+                    is_new = true;
+                }
+                changed = present.changed() => {
+                    if changed.is_err() {
+                        return;
+                    }
                     is_new = true;
                 }
                 Some(events) = namespaces.next() => {

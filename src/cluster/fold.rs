@@ -8,8 +8,9 @@ use kube::Resource as _;
 use kube::runtime::watcher::Event;
 
 pub use super::objects::Namespace;
-use super::objects::{ServiceAccount, labels};
+use super::objects::{ConfigMap, ServiceAccount, labels};
 use crate::snapshot::{AccountLookup, Accounts, Coverage, Namespaces};
+use crate::status::{Memory, Presence, STATUS_KEY, Shard, Status};
 
 /// What is in force, and the list that is being gathered.
 #[derive(Debug)]
@@ -66,6 +67,11 @@ pub fn namespaces() -> Fold<Namespaces> {
 /// The service accounts of a cluster.
 pub(super) fn accounts() -> Fold<Accounts> {
     Fold::new(Accounts::new(Coverage::Whole))
+}
+
+/// What a controller says of its Secrets.
+pub(super) fn presence() -> Fold<Presence> {
+    Fold::new(Presence::default())
 }
 
 impl Fold<Namespaces> {
@@ -132,9 +138,62 @@ impl Fold<Accounts> {
     }
 }
 
+impl Fold<Presence> {
+    /// Takes one event. Whether what is in force has changed.
+    pub(super) fn take(&mut self, event: Event<ConfigMap>) -> bool {
+        match event {
+            Event::Init => self.listing = Some(Presence::default()),
+            Event::InitApply(map) => {
+                if let (Some(list), Some(shard)) = (&mut self.listing, shard(&map)) {
+                    list.set(shard, status(&map));
+                }
+            }
+            Event::InitDone => return self.done(),
+            Event::Apply(map) => {
+                return shard(&map).is_some_and(|shard| self.set(shard, status(&map)));
+            }
+            // By its name alone: what cannot be read leaves as well.
+            Event::Delete(map) => {
+                return shard(&map).is_some_and(|shard| self.set(shard, None));
+            }
+        }
+        false
+    }
+
+    fn set(&mut self, shard: Shard, status: Option<Arc<Status>>) -> bool {
+        // Sixteen counters: a copy costs nothing.
+        Arc::make_mut(&mut self.live).set(shard, status)
+    }
+}
+
+/// Any ConfigMap can have the label; these have the name as well.
+fn shard(map: &ConfigMap) -> Option<Shard> {
+    Shard::parse(&map.name().name)
+}
+
+/// What it says of the Secrets. What a controller notes for itself is not kept.
+fn status(map: &ConfigMap) -> Option<Arc<Status>> {
+    let name = map.name();
+    let Some(text) = map.text(STATUS_KEY) else {
+        tracing::warn!(config_map = %name, "it has no text `{STATUS_KEY}`: no Pod is held by it");
+        return None;
+    };
+    match Status::parse(text) {
+        Ok(Status { ready, .. }) => Some(Arc::new(Status {
+            ready,
+            memory: Memory::default(),
+        })),
+        Err(error) => {
+            tracing::warn!(config_map = %name, %error, "no Pod is held by it");
+            None
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::names::SecretName;
     use crate::policy::decide::label;
     use serde_json::json;
 
@@ -211,6 +270,83 @@ mod tests {
             assert_eq!(told(&fold), want, "{why}");
         }
         assert!(fold.is_synced());
+    }
+
+    /// A ConfigMap whose text says this of the credential `ecr`.
+    fn says(name: &str, namespaces: Option<&[&str]>) -> ConfigMap {
+        let text = namespaces.map(|all| json!({"version": 1, "ready": {"ecr": all}}).to_string());
+        let metadata = json!({"name": name, "namespace": "own"});
+        serde_json::from_value(json!({"metadata": metadata, "data": {STATUS_KEY: text}})).unwrap()
+    }
+
+    #[test]
+    fn what_a_controller_says_is_taken_by_name_and_only_if_it_can_be_read() {
+        use Event::{Apply, Delete, Init, InitApply, InitDone};
+        // printf web | sha256sum; printf api | sha256sum
+        let (web, api) = ("pullpass-status-4", "pullpass-status-1");
+        let mut fold = presence();
+        let other = |text: &str| {
+            let metadata = json!({"name": web, "namespace": "own"});
+            serde_json::from_value(json!({"metadata": metadata, "data": {STATUS_KEY: text}}))
+                .unwrap()
+        };
+        for (event, changed, want, why) in [
+            (Init, false, "", "a list begins"),
+            (InitApply(says(web, Some(&[]))), false, "", "gathered aside"),
+            (InitApply(says(api, Some(&["api"]))), false, "", "all of it"),
+            (InitApply(says("other", Some(&[]))), false, "", "any name"),
+            (InitDone, true, "web", "the list is whole; api has it"),
+            (
+                Apply(says(web, Some(&[]))),
+                false,
+                "web",
+                "the same once more",
+            ),
+            (Apply(says(web, Some(&["web"]))), true, "", "now it stands"),
+            (
+                Apply(says(api, Some(&[]))),
+                true,
+                "api",
+                "and is gone there",
+            ),
+            (Apply(says(web, None)), true, "api", "a text that is none"),
+            (
+                Apply(says(web, Some(&[]))),
+                true,
+                "api web",
+                "and one that is",
+            ),
+            (Apply(other("{")), true, "api", "half a text"),
+            (
+                Apply(says("pullpass-status-10", Some(&[]))),
+                false,
+                "api",
+                "a name like ours",
+            ),
+            (Delete(says(api, None)), true, "", "one is gone"),
+            (Delete(says("other", None)), false, "", "one of any name"),
+            (Init, false, "", "a watch begins anew"),
+            (InitApply(says(api, Some(&[]))), false, "", "listed"),
+            (InitDone, true, "api", "and what is not listed is gone"),
+        ] {
+            assert_eq!(fold.take(event), changed, "{why}");
+            let mut presence = Presence::clone(fold.live());
+            presence.attended(true);
+            let ecr = SecretName::parse("ecr").unwrap();
+            let mut lacking = vec!["api", "web"];
+            lacking.retain(|namespace| presence.lacks(namespace, &ecr));
+            assert_eq!(lacking.join(" "), want, "{why}");
+        }
+    }
+
+    #[test]
+    fn what_a_controller_notes_for_itself_is_not_kept() {
+        let text = r#"{"version":1,"names":["hub"],"ready":{"ecr":[]}}"#;
+        let metadata = json!({"name": "pullpass-status-0", "namespace": "own"});
+        let map = json!({"metadata": metadata, "data": {STATUS_KEY: text}});
+        let kept = status(&serde_json::from_value(map).unwrap()).unwrap();
+        assert_eq!(kept.ready.len(), 1);
+        assert_eq!(kept.memory, Memory::default());
     }
 
     #[test]

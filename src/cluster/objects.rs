@@ -173,6 +173,11 @@ impl ConfigMap {
         }
     }
 
+    /// What a key holds, if that is a text.
+    pub(super) fn text(&self, key: &str) -> Option<&str> {
+        self.data.get(key)?.as_str()
+    }
+
     /// Its policies' texts.
     pub(super) fn content(&self) -> Content {
         let name = self.name();

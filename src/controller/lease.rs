@@ -19,9 +19,10 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 
-use self::observed::{Observed, Read};
+use self::observed::Observed;
 use super::apply::FIELD_MANAGER;
 use crate::cluster::explain::{chain, explain};
+use crate::cluster::lease::Read;
 use crate::metrics::{Metrics, Reconcile};
 use crate::server::health::{Check, State, Switch};
 

@@ -314,3 +314,104 @@ pub(super) fn is_field(key: &str, name: &str) -> bool {
     };
     key.chars().map(fold).eq(name.chars().map(fold))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_is_json_or_it_is_told_where_it_stops_being_it() {
+        let deep = |depth: usize| "[".repeat(depth) + &"]".repeat(depth);
+        #[rustfmt::skip]
+        let rows: &[(&str, Result<(), usize>, &str)] = &[
+            (" {\"a\" : [ ] , \"a\":{\n}}\t", Ok(()), "white space stands anywhere, keys come again"),
+            ("null", Ok(()), "a word is a document"),
+            ("-0.5e+10", Ok(()), "a number too, of any size"),
+            (r#""\"\\\/\b\f\n\r\t\u00e9\ud800""#, Ok(()), "every escape, also of half a pair"),
+            ("", Err(0), "nothing is no value"),
+            ("{} {}", Err(3), "two values are none"),
+            ("[1,]", Err(3), "a comma has a value behind it"),
+            ("{\"a\":1,}", Err(7), "or a key"),
+            ("{\"a\"}", Err(4), "a key has a value"),
+            ("{a:1}", Err(1), "a key has quotes"),
+            ("[}", Err(1), "what opens closes in kind"),
+            ("[1", Err(2), "and at all"),
+            ("]", Err(0), "nothing closes that is not open"),
+            ("01", Err(1), "no number begins with a zero"),
+            ("1.", Err(2), "or ends with a dot"),
+            ("1e+", Err(3), "or with an exponent without digits"),
+            ("+1", Err(0), "or has a plus in front"),
+            ("nul", Err(0), "a word is whole"),
+            ("nullx", Err(4), "and nothing more"),
+            (r#""\x""#, Err(1), "an escape that is none"),
+            (r#""\u12g4""#, Err(1), "or has another digit"),
+            ("\"a\nb\"", Err(2), "a control character is escaped"),
+            ("\"a", Err(2), "a string ends"),
+            ("\u{feff}{}", Err(0), "a byte order mark is no white space"),
+            (&deep(10_000), Ok(()), "nesting may be deep"),
+            (&deep(10_001), Err(10_000), "and has an end"),
+        ];
+        for (text, want, why) in rows {
+            assert_eq!(
+                check(text.as_bytes()),
+                *want,
+                "{}: {why}",
+                text.get(..40).unwrap_or(text)
+            );
+        }
+    }
+
+    #[test]
+    fn a_string_is_what_go_makes_of_it() {
+        #[rustfmt::skip]
+        let rows: &[(&[u8], &str, &str)] = &[
+            (br#""a\"\\\/\n\u00e9""#, "a\"\\/\n\u{e9}", "escapes are resolved"),
+            (br#""\ud83d\udd11""#, "\u{1f511}", "a pair is one character"),
+            (br#""\ud83dx""#, "\u{fffd}x", "half a pair is none"),
+            (br#""\udd11\ud83d\u0041""#, "\u{fffd}\u{fffd}A", "nor are two wrong halves, and what follows stays"),
+            (b"\"\xe2\x82a\xff\"", "\u{fffd}\u{fffd}a\u{fffd}", "each byte that is no UTF-8 is replaced by itself"),
+        ];
+        for (text, want, why) in rows {
+            assert_eq!(check(text), Ok(()));
+            assert_eq!(
+                Text(text).unquoted(),
+                *want,
+                "{}: {why}",
+                text.escape_ascii()
+            );
+        }
+    }
+
+    #[test]
+    fn members_are_found_whatever_their_values_are() {
+        let text = br#" { "a" : "}\"," , "b":[{"c":"]"}], "a":{"x":{}} ,"\u0063":-1,"d":null}"#;
+        assert_eq!(check(text), Ok(()));
+        let Value::Object(object) = Value::of(text) else {
+            panic!("an object");
+        };
+        let members: Vec<(String, &str)> = object.members().map(|(k, v)| (k, v.kind())).collect();
+        let want = [
+            ("a", "a string"),
+            ("b", "an array"),
+            ("a", "an object"),
+            ("c", "a number"),
+            ("d", "null"),
+        ];
+        assert_eq!(members, want.map(|(key, kind)| (key.to_owned(), kind)));
+    }
+
+    #[test]
+    fn the_name_of_a_field_has_no_case() {
+        for (key, want, why) in [
+            ("auths", true, "as it is"),
+            ("AuThS", true, "in capitals"),
+            ("auth\u{17f}", true, "with the long s, which is one"),
+            ("auth", false, "shorter"),
+            ("auths ", false, "longer"),
+            ("\u{e4}uths", false, "another letter"),
+        ] {
+            assert_eq!(is_field(key, "auths"), want, "{key}: {why}");
+        }
+        assert!(is_field("\u{212a}ey", "key"), "the Kelvin sign is a k");
+    }
+}

@@ -28,12 +28,12 @@ const HUB_ALIASES: [&str; 2] = ["registry-1.docker.io", "registry.hub.docker.com
 /// `/v1/` or `/v2/`. Docker Hub, whatever its name, is `index.docker.io`.
 ///
 /// ```
-/// use pullpass::docker_config::{KeyError, RegistryKey};
+/// use pullpass::docker_config::{KeyError, KeyFault, RegistryKey};
 ///
 /// let key = RegistryKey::parse("https://Quay.io:443/v2/org")?;
 /// assert_eq!(key.to_string(), "quay.io:443/org");
 /// assert_eq!(RegistryKey::parse("docker.io")?.to_string(), "index.docker.io");
-/// assert_eq!(RegistryKey::parse("*.azurecr.io"), Err(KeyError::Glob("*.azurecr.io".into())));
+/// assert_eq!(RegistryKey::parse("*.azurecr.io").unwrap_err().fault, KeyFault::Glob);
 /// # Ok::<(), KeyError>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -43,48 +43,64 @@ pub struct RegistryKey {
     path: Box<str>,
 }
 
-/// Why a key is not written. Each has the key, escaped and shortened.
+/// A text that is no [`RegistryKey`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{key}` cannot be a key of a pull secret: {fault}")]
+pub struct KeyError {
+    /// The text, escaped and shortened.
+    pub key: String,
+    /// What is wrong with it.
+    pub fault: KeyFault,
+}
+
+/// Why a key is not written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub enum KeyError {
+pub enum KeyFault {
     /// A kubelet passes over it.
-    #[error("`{0}` is no URL, and a kubelet passes over it")]
-    Url(String),
+    #[error("it is no URL, and a kubelet passes over it")]
+    Url,
     /// A glob stands for more than one host.
-    #[error("`{0}` is a glob, and only exact hosts are written")]
-    Glob(String),
+    #[error("it is a glob, and only exact hosts are written")]
+    Glob,
     /// A host that no image reference can name.
-    #[error("`{0}` has no host that an image reference can name")]
-    Host(String),
+    #[error("no image reference can name its host")]
+    Host,
     /// Brackets are a glob to a kubelet where no port follows.
-    #[error("`{0}` is an IPv6 address without a port, which a kubelet never finds")]
-    Address(String),
+    #[error("it is an IPv6 address without a port, which a kubelet never finds")]
+    Address,
     /// No repository begins with the path.
-    #[error("`{0}` has a path that no repository begins with")]
-    Path(String),
+    #[error("no repository can begin with its path")]
+    Path,
     /// Longer than any reference.
-    #[error("`{0}` is longer than {MAX_LENGTH} bytes")]
-    TooLong(String),
+    #[error("it is longer than {MAX_LENGTH} bytes")]
+    TooLong,
 }
 
 impl RegistryKey {
     /// Takes the key of an entry, a registry's host, or what `Display` prints.
     pub fn parse(text: &str) -> Result<Self, KeyError> {
-        if text.len() > MAX_LENGTH {
-            return Err(KeyError::TooLong(shown(text)));
-        }
-        let Location { host, path } =
-            Location::of(text).ok_or_else(|| KeyError::Url(shown(text)))?;
-        let host = String::from_utf8(host).map_err(|_| KeyError::Host(shown(text)))?;
-        let path = String::from_utf8(path).map_err(|_| KeyError::Path(shown(text)))?;
-        if host.contains('*') {
-            return Err(KeyError::Glob(shown(text)));
-        }
-        Self::exact(&host, &path, text)
+        Self::from_text(text).map_err(|fault| KeyError {
+            key: shown(text),
+            fault,
+        })
     }
 
-    /// A key of a host and a path that a kubelet got from `text`.
-    pub(super) fn exact(host: &str, path: &str, text: &str) -> Result<Self, KeyError> {
+    fn from_text(text: &str) -> Result<Self, KeyFault> {
+        if text.len() > MAX_LENGTH {
+            return Err(KeyFault::TooLong);
+        }
+        let Location { host, path } = Location::of(text).ok_or(KeyFault::Url)?;
+        let host = String::from_utf8(host).map_err(|_| KeyFault::Host)?;
+        let path = String::from_utf8(path).map_err(|_| KeyFault::Path)?;
+        if host.contains('*') {
+            return Err(KeyFault::Glob);
+        }
+        Self::new(&host, &path)
+    }
+
+    /// The key of a host without globs and a path, as [`Location`] has them.
+    pub(super) fn new(host: &str, path: &str) -> Result<Self, KeyFault> {
         let host = host.to_ascii_lowercase();
         let host = host.strip_suffix(':').unwrap_or(&host);
         let hub = docker_hub::canonical(host) == docker_hub::DOCKER_IO;
@@ -95,24 +111,21 @@ impl RegistryKey {
             path
         };
         if host.ends_with(']') {
-            return Err(KeyError::Address(shown(text)));
+            return Err(KeyFault::Address);
         }
         let named = if hub { docker_hub::DOCKER_IO } else { host };
-        let names_host = |image: &str| {
-            ImageRef::parse(image).is_ok_and(|image| {
+        let can_be = |path: &str, end: &str| {
+            let image = format!("{named}{path}{end}");
+            ImageRef::parse(&image).is_ok_and(|image| {
                 image.registry() == named && image.tag().is_none() && image.digest().is_none()
             })
         };
-        if !names_host(&format!("{named}/x")) {
-            return Err(KeyError::Host(shown(text)));
+        if !can_be("", "/x") {
+            return Err(KeyFault::Host);
         }
         // To a kubelet a path is a prefix, also of half a name.
-        if !["", "x", "/x"]
-            .into_iter()
-            .any(|end| names_host(&format!("{named}{path}{end}")))
-            && !path.is_empty()
-        {
-            return Err(KeyError::Path(shown(text)));
+        if !["/x", "x", ""].into_iter().any(|end| can_be(path, end)) {
+            return Err(KeyFault::Path);
         }
         Ok(Self {
             host: if hub { HUB } else { host }.into(),
@@ -126,12 +139,22 @@ impl RegistryKey {
         &self.host
     }
 
-    /// The host and port that a normalised image reference has.
-    pub(super) fn image_host(&self) -> &str {
+    /// What the repositories it is for begin with: empty, or from its slash on.
+    ///
+    /// To a kubelet also half a name is a beginning: `/org` is one of `/organic/app`.
+    #[must_use]
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// The hosts and ports that normalised image references of the registry have, the usual one first.
+    pub(super) fn image_hosts(&self) -> Vec<&str> {
         if &*self.host == HUB {
-            docker_hub::DOCKER_IO
+            std::iter::once(docker_hub::DOCKER_IO)
+                .chain(HUB_ALIASES)
+                .collect()
         } else {
-            &self.host
+            vec![&self.host]
         }
     }
 
@@ -151,14 +174,12 @@ impl RegistryKey {
             return vec![self.to_string()];
         }
         let path = self.written_path();
-        let first = if path.is_empty() {
-            HUB_URL.to_owned()
-        } else {
+        let key = |host: &str| match host {
             // A kubelet knows its own name of Docker Hub only without a path.
-            format!("{}{path}", docker_hub::DOCKER_IO)
+            docker_hub::DOCKER_IO if path.is_empty() => HUB_URL.to_owned(),
+            host => format!("{host}{path}"),
         };
-        let aliases = HUB_ALIASES.iter().map(|host| format!("{host}{path}"));
-        std::iter::once(first).chain(aliases).collect()
+        self.image_hosts().into_iter().map(key).collect()
     }
 }
 
@@ -173,5 +194,86 @@ impl FromStr for RegistryKey {
 impl fmt::Display for RegistryKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}{}", self.host, self.written_path())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_has_one_form_or_a_reason() {
+        use KeyFault as F;
+        let (longest, too_long) = ("a".repeat(255), "a".repeat(256));
+        let longest = format!("quay.io/{longest}");
+        #[rustfmt::skip]
+        let rows: &[(&str, Result<&str, F>, &str)] = &[
+            ("quay.io", Ok("quay.io"), "a host"),
+            ("https://Quay.IO:443/v2/org/app", Ok("quay.io:443/org/app"), "host in lower case, without scheme and version"),
+            ("quay.io:", Ok("quay.io"), "an empty port is none"),
+            ("quay.io:0443", Ok("quay.io:0443"), "a port is as images write it"),
+            ("quay.io/org/", Ok("quay.io/org/"), "a last slash keeps neighbours out"),
+            ("quay.io/or", Ok("quay.io/or"), "a path may be half a name"),
+            ("quay.io/a__", Ok("quay.io/a__"), "or end in a separator"),
+            (&longest, Ok(&longest), "or be as long as a repository"),
+            ("quay.io/%6frg", Ok("quay.io/org"), "escapes are resolved"),
+            ("https://u:p@quay.io?a#b", Ok("quay.io"), "what is no host is dropped"),
+            ("localhost", Ok("localhost"), "a host without a dot that images know"),
+            ("reg:5000", Ok("reg:5000"), "or with a port"),
+            ("[2001:DB8::1]:5000", Ok("[2001:db8::1]:5000"), "an address with a port"),
+            ("docker.io", Ok("index.docker.io"), "Docker Hub by its name"),
+            ("https://index.docker.io/v1/", Ok("index.docker.io"), "by its URL"),
+            ("https://index.docker.io/v1", Ok("index.docker.io"), "as it is mistyped"),
+            ("Registry-1.docker.io", Ok("index.docker.io"), "by where clients connect"),
+            ("registry.hub.docker.com/v2/", Ok("index.docker.io"), "by an older name"),
+            ("docker.io/acme", Ok("index.docker.io/acme"), "and a part of it"),
+            ("docker.io:443", Ok("docker.io:443"), "with a port it is a host as any"),
+            ("quay.io/v1/v2/org", Ok("quay.io/v1/v2/org"), "repositories can begin with a version, which then is written twice"),
+            ("*.pkg.dev", Err(F::Glob), "more than one host"),
+            ("*", Err(F::Glob), "every host"),
+            ("quay.io:x", Err(F::Url), "no URL"),
+            ("", Err(F::Host), "nothing"),
+            ("quay", Err(F::Host), "to images a segment of a path"),
+            ("my_reg.io", Err(F::Host), "no host has an underscore"),
+            ("quay.io.", Err(F::Host), "or a last dot"),
+            ("é.io", Err(F::Host), "or letters beyond ASCII"),
+            ("HTTPS://quay.io", Err(F::Host), "a scheme is lower-case"),
+            ("[2001:db8::1]", Err(F::Address), "brackets are a glob"),
+            ("quay.io/Org", Err(F::Path), "no repository has a capital"),
+            ("quay.io//org", Err(F::Path), "or an empty segment"),
+            ("quay.io/org:1", Err(F::Path), "or its tag"),
+            ("quay.io/org/*", Err(F::Path), "or a star"),
+            ("quay.io/%ff", Err(F::Path), "or any byte"),
+            (&format!("quay.io/{too_long}"), Err(F::Path), "or so many letters"),
+            (&format!("quay.io/{}", "a/".repeat(600)), Err(F::TooLong), "let alone so many"),
+        ];
+        for (text, want, why) in rows {
+            let got = RegistryKey::parse(text);
+            let printed = got.as_ref().map(ToString::to_string);
+            let printed = printed.as_deref().map_err(|error| error.fault);
+            assert_eq!(printed, *want, "{text}: {why}");
+            if let Ok(key) = got {
+                assert_eq!(key.to_string().parse(), Ok(key), "{text}: it parses again");
+            }
+        }
+    }
+
+    #[test]
+    fn an_error_quotes_the_key_in_one_short_line_without_passwords() {
+        let long = format!("https://{}.io:x/", "a".repeat(200));
+        for (text, want) in [
+            (
+                "*.io",
+                "`*.io` cannot be a key of a pull secret: it is a glob, and only exact hosts are written",
+            ),
+            (
+                "me:hunter2@a\u{202e}b\n?hunter2",
+                r"`…@a\u{202e}b\n…` cannot be a key of a pull secret: it is no URL, and a kubelet passes over it",
+            ),
+        ] {
+            assert_eq!(RegistryKey::parse(text).unwrap_err().to_string(), want);
+        }
+        let shown = RegistryKey::parse(&long).unwrap_err().key;
+        assert!(shown.len() < 110 && shown.ends_with('…'), "{shown}");
     }
 }

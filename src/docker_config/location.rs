@@ -127,14 +127,14 @@ fn unescape(text: &str, part: Part) -> Option<Vec<u8>> {
     while let Some((&first, tail)) = rest.split_first() {
         rest = tail;
         if first == b'%' {
-            let (digits, tail) = tail.split_at_checked(2)?;
-            let byte = u8::from_str_radix(str::from_utf8(digits).ok()?, 16).ok()?;
+            let ([high, low], tail) = tail.split_first_chunk()?;
+            let byte = digit(*high)? << 4 | digit(*low)?;
             let fits = match part {
                 Part::Host => !byte.is_ascii() || byte == b'%',
                 Part::Zone => byte == b'%' || byte == b' ' || fits_host(byte),
                 Part::Other => true,
             };
-            if !fits || digits.first() == Some(&b'+') {
+            if !fits {
                 return None;
             }
             bytes.push(byte);
@@ -149,7 +149,60 @@ fn unescape(text: &str, part: Part) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
+fn digit(byte: u8) -> Option<u8> {
+    let digit = char::from(byte).to_digit(16)?;
+    u8::try_from(digit).ok()
+}
+
 /// Whether a byte may stand unescaped in a host.
 fn fits_host(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"-_.~!$&'()*+,;=:[]<>\"".contains(&byte)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_keyring_has_the_host_and_path_of_a_url() {
+        #[rustfmt::skip]
+        let rows: &[(&str, Option<&str>, &str)] = &[
+            ("quay.io", Some("quay.io"), "a host"),
+            ("Quay.io:0443", Some("Quay.io:0443"), "stays in its letters and digits"),
+            ("https://quay.io/", Some("quay.io"), "without scheme and last slash"),
+            ("http://quay.io/org/", Some("quay.io/org/"), "unless the path is more"),
+            ("HTTP://quay.io", Some("HTTP://quay.io"), "a scheme is lower-case, or a host with an empty port"),
+            ("https://index.docker.io/v1/", Some("index.docker.io"), "the version is dropped"),
+            ("quay.io/v2/org", Some("quay.io/org"), "in front of a path too"),
+            ("quay.io/v1/v2/org", Some("quay.io/v2/org"), "once"),
+            ("quay.io/v1", Some("quay.io/v1"), "and only with its slash"),
+            ("https://me:secret@quay.io/a@b", Some("quay.io/a@b"), "a user is dropped"),
+            ("quay.io/org?a=b#c", Some("quay.io/org"), "as are query and fragment"),
+            ("*.pkg.dev", Some("*.pkg.dev"), "a glob is a host"),
+            ("a.%c3%a9/%2F", Some("a.é//"), "escapes are resolved"),
+            ("[::1]:5000/a", Some("[::1]:5000/a"), "an address has brackets"),
+            ("[fe80::1%25en0]", Some("[fe80::1%en0]"), "and perhaps a zone"),
+            ("", Some(""), "nothing is a URL"),
+            ("quay.io:", Some("quay.io:"), "so is an empty port"),
+            ("quay.io:x", None, "a port has digits"),
+            ("::1", None, "an address without brackets is none"),
+            ("[::1", None, "one bracket is none"),
+            ("[a-z].io", None, "brackets are for addresses"),
+            ("qu[a]y.io", None, "wherever they are"),
+            ("[1.2.3.4]", None, "of IPv6"),
+            ("[fe80::1%25]", None, "with a zone that is something"),
+            ("quay%2eio", None, "an ASCII letter of a host is not escaped"),
+            ("quay.io/%zz", None, "an escape has two digits"),
+            ("quay.io/%+1", None, "of base 16"),
+            ("quay.io/%1", None, "both"),
+            ("quay.io#%", None, "also where nobody looks"),
+            ("a b", None, "a host has no space"),
+            ("a b@quay.io", None, "nor has a user"),
+            ("quay.io/\n", None, "and nothing has a control character"),
+        ];
+        for (key, want, why) in rows {
+            let got = keyring_key(key).map(|key| String::from_utf8(key).unwrap());
+            assert_eq!(got.as_deref(), *want, "{key:?}: {why}");
+        }
+    }
 }

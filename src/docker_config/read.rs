@@ -12,7 +12,7 @@ use base64::alphabet::STANDARD;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 
 use super::json::{self, Value, is_field};
-use super::{Entry, Format, Login, MAX_LENGTH, shown};
+use super::{Entry, Format, Login, MAX_LENGTH, keyring_key, shown};
 
 /// Why a kubelet reads nothing of a Secret.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -135,14 +135,21 @@ pub fn read(format: Format, bytes: &[u8]) -> Result<Vec<Entry>, ReadError> {
             }
         },
     }
-    Ok(entries.list)
+    entries.finish()
 }
 
 /// The entries so far, and where each key is among them.
 #[derive(Default)]
 struct Entries {
-    list: Vec<Entry>,
+    list: Vec<(String, Auth)>,
     places: BTreeMap<String, usize>,
+}
+
+/// What is known of an entry's login.
+enum Auth {
+    Login(Login),
+    /// It is no text: a fault, unless nobody ever has it.
+    NoText,
 }
 
 impl Entries {
@@ -155,16 +162,13 @@ impl Entries {
             }
             Value::Object(object) => {
                 for (key, value) in object.members() {
-                    let login = login(value).map_err(|fault| ReadError::Entry {
-                        key: shown(&key),
-                        fault,
-                    })?;
+                    let auth = login(value).map_err(|fault| fault.of(&key))?;
                     let place = self.places.get(&key);
-                    if let Some(entry) = place.and_then(|place| self.list.get_mut(*place)) {
-                        entry.login = login;
+                    if let Some((_, old)) = place.and_then(|place| self.list.get_mut(*place)) {
+                        *old = auth;
                     } else {
                         self.places.insert(key.clone(), self.list.len());
-                        self.list.push(Entry { key, login });
+                        self.list.push((key, auth));
                     }
                 }
                 Ok(())
@@ -174,6 +178,25 @@ impl Entries {
                 Err(ReadError::NotAnObject { part, found })
             }
         }
+    }
+
+    fn finish(self) -> Result<Vec<Entry>, ReadError> {
+        let mut entries = Vec::with_capacity(self.list.len());
+        for (key, auth) in self.list {
+            match auth {
+                Auth::Login(login) => entries.push(Entry { key, login }),
+                Auth::NoText if keyring_key(&key).is_none() => {}
+                Auth::NoText => return Err(EntryFault::NotUtf8.of(&key)),
+            }
+        }
+        Ok(entries)
+    }
+}
+
+impl EntryFault {
+    fn of(self, key: &str) -> ReadError {
+        let key = shown(key);
+        ReadError::Entry { key, fault: self }
     }
 }
 
@@ -198,10 +221,10 @@ fn headers(value: Value<'_>) -> Result<(), ReadError> {
 }
 
 /// One entry. `null` is an entry without user and password.
-fn login(entry: Value<'_>) -> Result<Login, EntryFault> {
+fn login(entry: Value<'_>) -> Result<Auth, EntryFault> {
     const FIELDS: [&str; 4] = ["username", "password", "email", "auth"];
     let object = match entry {
-        Value::Null => return Ok(Login::default()),
+        Value::Null => return Ok(Auth::Login(Login::default())),
         Value::Object(object) => object,
         other => {
             let found = other.kind();
@@ -226,7 +249,7 @@ fn login(entry: Value<'_>) -> Result<Login, EntryFault> {
     }
     if auth.is_empty() {
         let password = password.into();
-        return Ok(Login { username, password });
+        return Ok(Auth::Login(Login { username, password }));
     }
     decode(&auth)
 }
@@ -243,7 +266,7 @@ const PADDED: GeneralPurpose = lenient(DecodePaddingMode::RequireCanonical);
 const UNPADDED: GeneralPurpose = lenient(DecodePaddingMode::RequireNone);
 
 /// `auth`: the base64 of `user:password`, padded if and only if it ends in `=`.
-fn decode(auth: &str) -> Result<Login, EntryFault> {
+fn decode(auth: &str) -> Result<Auth, EntryFault> {
     let engine = if auth.trim().ends_with('=') {
         PADDED
     } else {
@@ -256,10 +279,113 @@ fn decode(auth: &str) -> Result<Login, EntryFault> {
     if !bytes.contains(&b':') {
         return Err(EntryFault::NoColon);
     }
-    let text = String::from_utf8(bytes).map_err(|_| EntryFault::NotUtf8)?;
-    let (username, password) = text.split_once(':').ok_or(EntryFault::NoColon)?;
-    Ok(Login {
-        username: username.to_owned(),
-        password: password.to_owned().into(),
-    })
+    let text = String::from_utf8(bytes).ok();
+    let login = text.as_deref().and_then(|text| text.split_once(':'));
+    Ok(login.map_or(Auth::NoText, |(username, password)| {
+        Auth::Login(Login {
+            username: username.to_owned(),
+            password: password.to_owned().into(),
+        })
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is read, as `key user password`, or the message.
+    fn reading(format: Format, text: &str) -> Result<Vec<String>, String> {
+        let entries = read(format, text.as_bytes()).map_err(|error| error.to_string())?;
+        let line = |Entry { key, login }: Entry| {
+            format!("{key} {} {}", login.username, login.password.expose())
+        };
+        Ok(entries.into_iter().map(line).collect())
+    }
+
+    #[test]
+    fn a_document_is_read_as_a_kubelet_reads_it_or_refused_with_a_reason() {
+        #[rustfmt::skip]
+        let rows: &[(&str, Result<&[&str], &str>, &str)] = &[
+            (r#"{"auths":{"quay.io":{"username":"u","password":"p","email":"e"}}}"#, Ok(&["quay.io u p"]), "the plain fields"),
+            (r#"{"auths":{"quay.io":{"auth":"dTpwOnE=","username":"x","password":"y"}}}"#, Ok(&["quay.io u p:q"]), "`auth` is before them, and is split once"),
+            (r#"{"auths":{"quay.io":{"auth":"","username":"x","password":"y"}}}"#, Ok(&["quay.io x y"]), "unless it is empty"),
+            (r#"{"auths":{"b":{},"a":null}}"#, Ok(&["b  ", "a  "]), "an entry may have nothing, and order stays"),
+            (r#"{"Auths":{"a":{"USERNAME":"u"}}}"#, Ok(&["a u "]), "field names have no case"),
+            (r#"{"auths":{"a":{"username":"u"},"b":{},"a":{"password":"p"}}}"#, Ok(&["a  p", "b  "]), "of equal keys the last one counts, whole"),
+            (r#"{"auths":{"a":{"username":"u","username":null,"Username":"v"}}}"#, Ok(&["a v "]), "of equal fields too, null aside"),
+            (r#"{"auths":{"a":{}},"auths":{"b":{}}}"#, Ok(&["a  ", "b  "]), "a second map adds"),
+            (r#"{"auths":{"a":{}},"auths":null}"#, Ok(&[]), "null takes all away"),
+            ("null", Ok(&[]), "a document may be null"),
+            ("", Ok(&[]), "nothing is no pull secret, and no error"),
+            (r#"{"credsStore":"desktop","x":[{}]}"#, Ok(&[]), "other fields say nothing"),
+            (r#"{"auths":{"a":{"x":1},"auth":{"y":[]},"b":{}}}"#, Ok(&["a  ", "auth  ", "b  "]), "an entry ends where its brace is"),
+            (r#"{"HttpHeaders":{"a":"b","c":null}}"#, Ok(&[]), "headers are strings"),
+            (r#"{"HttpHeaders":{"a":["b"]}}"#, Err("a value in `HttpHeaders` is an array, not a string"), "or fail everything"),
+            (r#"{"HttpHeaders":"a"}"#, Err("`HttpHeaders` is a string, not an object"), "so does this"),
+            (r#"{"auths":[]}"#, Err("`auths` is an array, not an object"), "what an API server takes, a kubelet does not"),
+            (r#"{"auths":1,"auths":{}}"#, Err("`auths` is a number, not an object"), "also where a later one would do"),
+            ("[]", Err("the document is an array, not an object"), "nor this"),
+            ("{", Err("it is no JSON from byte 1 on"), "nor that"),
+            (r#"{"auths":{"a":"dTpw"}}"#, Err("the entry `a`: it is a string, not an object"), "an entry is an object"),
+            (r#"{"auths":{"a":{"password":7}}}"#, Err("the entry `a`: `password` is a number, not a string"), "a password is a string"),
+            (r#"{"auths":{"a":{"email":{}}}}"#, Err("the entry `a`: `email` is an object, not a string"), "and what nobody reads is one too"),
+            (r#"{"auths":{"a":{"auth":"u:p"}}}"#, Err("the entry `a`: `auth` is no base64"), "the plain text where base64 belongs"),
+            (r#"{"auths":{"a":{"auth":"dTpw="}}}"#, Err("the entry `a`: `auth` is no base64"), "padding that has nothing to fill"),
+            (r#"{"auths":{"a":{"auth":"dTpwcQ=="}}}"#, Ok(&["a u pq"]), "padded"),
+            (r#"{"auths":{"a":{"auth":"dTpwcQ"}}}"#, Ok(&["a u pq"]), "unpadded"),
+            (r#"{"auths":{"a":{"auth":"dTpwcQ="}}}"#, Err("the entry `a`: `auth` is no base64"), "half padded"),
+            (r#"{"auths":{"a":{"auth":"dTp\r\nwcR==\n"}}}"#, Ok(&["a u pq"]), "line breaks and unused bits say nothing"),
+            (r#"{"auths":{"a":{"auth":"dTpwcQ== "}}}"#, Err("the entry `a`: `auth` is no base64"), "other space is none of it"),
+            (r#"{"auths":{"a":{"auth":"dQ=="}}}"#, Err("the entry `a`: `auth` is not the base64 of `user:password`: it has no colon"), "a user alone"),
+            (r#"{"auths":{"a":{"auth":"dTr/"}}}"#, Err("the entry `a`: `auth` is the base64 of something that is no UTF-8"), "no client can send it"),
+            (r#"{"auths":{"a":{"auth":"dTr/"},"a":{}}}"#, Ok(&["a  "]), "nor has to, when it is replaced"),
+            (r#"{"auths":{"a b":{"auth":"dTr/"}}}"#, Ok(&[]), "or passed over"),
+            (r#"{"auths":{"https://u:hunter2@a\n":{"auth":"!"}}}"#, Err(r"the entry `…@a\n`: `auth` is no base64"), "a password in a key is not shown"),
+        ];
+        for (text, want, why) in rows {
+            let got = reading(Format::DockerConfigJson, text);
+            let got = got.as_ref().map(Vec::as_slice).map_err(String::as_str);
+            let want = want.map(|lines| lines.iter().map(ToString::to_string).collect::<Vec<_>>());
+            assert_eq!(
+                got,
+                want.as_deref().map_err(|error| *error),
+                "{text}: {why}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_legacy_format_is_the_map_alone() {
+        for (text, want, why) in [
+            (
+                r#"{"a":{"auth":"dTpw"}}"#,
+                Ok(vec!["a u p".into()]),
+                "the entries",
+            ),
+            ("null", Ok(vec![]), "or none"),
+            (
+                r#"{"auths":{"a":{"auth":"dTpw"}}}"#,
+                Ok(vec!["auths  ".into()]),
+                "the other format is one entry without a login",
+            ),
+            (
+                r#"{"auths":{},"credsStore":"x"}"#,
+                Err("the entry `credsStore`: it is a string, not an object".into()),
+                "or none at all",
+            ),
+        ] {
+            assert_eq!(reading(Format::DockerCfg, text), want, "{text}: {why}");
+        }
+    }
+
+    #[test]
+    fn more_than_a_secret_holds_is_not_read() {
+        let text = " ".repeat(MAX_LENGTH - 2) + "{}";
+        assert_eq!(read(Format::DockerCfg, text.as_bytes()), Ok(vec![]));
+        let error = read(Format::DockerCfg, (text + " ").as_bytes()).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "it has 1048577 bytes, and 1048576 are the most"
+        );
+    }
 }

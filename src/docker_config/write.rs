@@ -168,3 +168,102 @@ fn written_length(key: &RegistryKey, login: &Login) -> usize {
         .map(|key| key.len() + around + auth)
         .sum()
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+
+    fn login(username: &str, password: &str) -> Login {
+        Login {
+            username: username.into(),
+            password: password.to_owned().into(),
+        }
+    }
+
+    fn key(text: &str) -> RegistryKey {
+        RegistryKey::parse(text).unwrap()
+    }
+
+    #[test]
+    fn what_is_written_is_sorted_and_has_nothing_but_auth() {
+        let mut config = DockerConfig::new();
+        for (registry, password) in [("quay.io/org", "b"), ("ghcr.io", "x"), ("ghcr.io", "a")] {
+            config.insert(key(registry), login("me", password)).unwrap();
+        }
+        let want = r#"{"auths":{"ghcr.io":{"auth":"bWU6YQ=="},"quay.io/org":{"auth":"bWU6Yg=="}}}"#;
+        assert_eq!(String::from_utf8(config.to_json()).unwrap(), want);
+        assert_eq!(config.digest(), Digest::of(want.as_bytes()));
+        assert_eq!(config.len(), 2);
+        assert_eq!(config.get(&key("ghcr.io")), Some(&login("me", "a")));
+        assert_eq!(format!("{config:?}"), r#"{"ghcr.io", "quay.io/org"}"#);
+        assert_eq!(DockerConfig::new().to_json(), br#"{"auths":{}}"#);
+    }
+
+    #[test]
+    fn docker_hub_is_written_by_all_its_names() {
+        for (registry, want, why) in [
+            (
+                "docker.io",
+                [
+                    "https://index.docker.io/v1/",
+                    "registry-1.docker.io",
+                    "registry.hub.docker.com",
+                ],
+                "a kubelet and every other tool know the first",
+            ),
+            (
+                "index.docker.io/acme",
+                [
+                    "docker.io/acme",
+                    "registry-1.docker.io/acme",
+                    "registry.hub.docker.com/acme",
+                ],
+                "with a path a kubelet goes by the images' name",
+            ),
+        ] {
+            let mut config = DockerConfig::new();
+            config.insert(key(registry), login("me", "a")).unwrap();
+            let written: Value = serde_json::from_slice(&config.to_json()).unwrap();
+            let keys: Vec<&String> = written["auths"].as_object().unwrap().keys().collect();
+            assert_eq!(keys, want, "{registry}: {why}");
+        }
+    }
+
+    #[test]
+    fn a_login_that_cannot_be_used_is_refused_and_changes_nothing() {
+        let mut config = DockerConfig::new();
+        config.insert(key("quay.io"), login("me", "a")).unwrap();
+        let before = config.clone();
+        let large = "x".repeat(MAX_LENGTH);
+        for (username, password, want) in [
+            ("", "a", Unwritable::NoUser),
+            ("me", "", Unwritable::NoPassword),
+            ("m:e", "a", Unwritable::Colon),
+            ("me\n", "a", Unwritable::Control),
+            ("me", &large, Unwritable::TooLong),
+        ] {
+            for registry in ["quay.io", "ghcr.io"] {
+                let refused = config.insert(key(registry), login(username, password));
+                assert_eq!((refused, &config), (Err(want), &before), "{username:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_secret_can_be_full_to_the_last_byte() {
+        let password = |length: usize| login("me", &"x".repeat(length));
+        let mut config = DockerConfig::new();
+        config.insert(key("quay.io"), password(1)).unwrap();
+        // Three more letters are four more of base64.
+        let room = (MAX_LENGTH - config.to_json().len()) / 4 * 3;
+        config.insert(key("quay.io"), password(room)).unwrap();
+        let full = config.to_json().len();
+        assert!((MAX_LENGTH - 8..=MAX_LENGTH).contains(&full), "{full}");
+        let refused = config.insert(key("quay.io"), password(room + 6));
+        assert_eq!(refused, Err(Unwritable::TooLong));
+        config.insert(key("quay.io"), password(1)).unwrap();
+        config.insert(key("ghcr.io"), password(room / 2)).unwrap();
+    }
+}

@@ -11,6 +11,7 @@ use crate::admission::admit;
 use crate::admission::review::Pod;
 use crate::policy::document::{RegistryPolicy, Subject};
 use crate::snapshot::{Accounts, Coverage, Namespaces, Snapshot};
+use crate::status::Presence;
 
 const NAME: &str = "trial-pod";
 /// So many namespaces and images are tried in thought at most.
@@ -77,6 +78,7 @@ pub fn plan(facts: &Facts) -> Option<Trial> {
         namespaces: Arc::new(namespaces),
         accounts: Arc::new(Accounts::default()),
         scope: facts.settings().scope(&facts.namespace),
+        presence: Presence::default(),
     };
     let images = images(&policies::documents(facts));
     names.iter().take(MOST).find_map(|namespace| {

@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use super::document::{EnvFrom, ImageMatch, InjectAccount, Scope};
+use super::document::{EnvFrom, ImageMatch, InjectAccount, Mode, Scope};
 use super::pattern::{Candidate, Specificity};
 use super::table::{Hit, RuleRef, Table};
 use crate::image::{ImageError, ImageRef};
@@ -179,17 +179,23 @@ pub struct EnvNeed<'t> {
 
 impl<'t> Decision<'t, '_> {
     /// The Secrets that the Pod would be held for while they are not there: those of credentials with
-    /// `holdPods` that a cluster rule needs, whether or not a tenant's rule needed them first.
+    /// `holdPods` that a cluster rule needs, whether or not a tenant's rule needed them first. A policy
+    /// in `mode: Audit` holds nobody by its credentials either.
     pub fn holds(&self, table: &'t Table) -> impl Iterator<Item = &'t SecretName> {
         let by_cluster = |name: &SecretName| {
             let cluster = |rule: &RuleRef<'_>| rule.policy().scope == Scope::Cluster;
             let mut rules = self.rules.iter().filter(|rule| cluster(rule));
             rules.any(|rule| rule.secrets().contains(name))
         };
+        let in_force = |name: &SecretName| {
+            let declarer = table.declarer(name);
+            declarer.is_some_and(|policy| policy.mode == Mode::Enforce)
+        };
         self.secrets
             .iter()
             .map(|need| need.name)
             .filter(|name| table.credential(name).is_some_and(|c| c.hold_pods))
+            .filter(move |name| in_force(name))
             .filter(move |name| by_cluster(name))
     }
 }

@@ -26,6 +26,8 @@ pub(super) enum Phase {
     Handshake,
     /// Waiting for a request.
     Idle,
+    /// As idle, and its client was asked to go: it does, or its request was on the way already.
+    Leaving,
     /// Reading a request's head.
     Head,
     /// Reading the body and answering; the body has its own time.
@@ -48,6 +50,7 @@ impl Phase {
             Self::Answering => 4,
             Self::Closing => 5,
             Self::Opening => 6,
+            Self::Leaving => 7,
         }
     }
 
@@ -59,6 +62,7 @@ impl Phase {
             3 => Self::Busy,
             4 => Self::Answering,
             6 => Self::Opening,
+            7 => Self::Leaving,
             _ => Self::Closing,
         }
     }
@@ -67,7 +71,7 @@ impl Phase {
 /// How a connection was told to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Order {
-    /// When the request in flight is answered.
+    /// With a goodbye.
     Finish,
     /// Now.
     Drop,
@@ -125,7 +129,12 @@ impl Activity {
 
     /// Bytes came from the client; if it was idle, a head begins.
     pub(super) fn bytes_came(&self) {
-        self.pass(Phase::Idle, Phase::Head);
+        let _ = self.pass(Phase::Idle, Phase::Head) || self.pass(Phase::Leaving, Phase::Head);
+    }
+
+    /// Whether the connection was idle, and counts from now on as one whose client is asked to go.
+    pub(super) fn leaves(&self) -> bool {
+        self.pass(Phase::Idle, Phase::Leaving)
     }
 
     /// When the phase must be over; `None` while the request has a time of its own.
@@ -134,6 +143,7 @@ impl Activity {
             // Both together have the one time.
             Phase::Opening | Phase::Handshake => return Some(self.start + limits.handshake_time),
             Phase::Idle => limits.idle_time,
+            Phase::Leaving => limits.leave_time,
             Phase::Head => limits.head_time,
             Phase::Busy => return None,
             Phase::Answering => limits.response_time,
@@ -142,19 +152,12 @@ impl Activity {
         Some(self.since() + time)
     }
 
-    /// Asks the connection to close when its request is answered, at once if it has none.
-    pub(super) fn finish(&self) {
-        let order = match self.phase() {
-            Phase::Opening | Phase::Handshake => Order::Drop,
-            _ => Order::Finish,
-        };
-        self.tell(order);
-    }
-
     /// Makes the connection give its place to another, if it has no request in flight.
     pub(super) fn give_way(&self) -> bool {
         let order = match self.phase() {
-            phase @ Phase::Idle => self.pass(phase, Phase::Closing).then_some(Order::Finish),
+            phase @ (Phase::Idle | Phase::Leaving) => {
+                self.pass(phase, Phase::Closing).then_some(Order::Finish)
+            }
             phase @ (Phase::Opening | Phase::Handshake | Phase::Head) => {
                 self.pass(phase, Phase::Closing).then_some(Order::Drop)
             }
@@ -259,8 +262,10 @@ mod tests {
 
     #[test]
     fn every_phase_keeps_its_code() {
-        use Phase::{Answering, Busy, Closing, Handshake, Head, Idle, Opening};
-        for phase in [Opening, Handshake, Idle, Head, Busy, Answering, Closing] {
+        use Phase::{Answering, Busy, Closing, Handshake, Head, Idle, Leaving, Opening};
+        for phase in [
+            Opening, Handshake, Idle, Leaving, Head, Busy, Answering, Closing,
+        ] {
             assert_eq!(Phase::of(phase.code()), phase);
         }
     }
@@ -272,6 +277,7 @@ mod tests {
             (Phase::Opening, Some(10), "silence is a slow handshake"),
             (Phase::Handshake, Some(10), "the contract's"),
             (Phase::Idle, Some(120), "longer than the API server's 90 s"),
+            (Phase::Leaving, Some(5), "far longer than a round trip"),
             (Phase::Head, Some(10), "the contract's"),
             (Phase::Busy, None, "the body has a time of its own"),
             (
@@ -294,6 +300,7 @@ mod tests {
     fn only_a_connection_without_a_request_gives_way() {
         for (phase, want, why) in [
             (Phase::Idle, true, "it waits for work"),
+            (Phase::Leaving, true, "it was to go anyway"),
             (Phase::Opening, true, "it has not said anything yet"),
             (Phase::Handshake, true, "it has not asked anything yet"),
             (Phase::Head, true, "its request is not there yet"),
@@ -312,6 +319,7 @@ mod tests {
         use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
         for (phase, want, why) in [
             (Phase::Idle, Phase::Head, "the first byte of a head"),
+            (Phase::Leaving, Phase::Head, "it was on its way already"),
             (Phase::Handshake, Phase::Handshake, "a hello is no request"),
             (Phase::Busy, Phase::Busy, "a body"),
             (Phase::Closing, Phase::Closing, "too late"),

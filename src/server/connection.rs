@@ -26,7 +26,7 @@ use tokio::time::{Instant, Sleep, sleep, sleep_until, timeout};
 use tokio_rustls::server::TlsStream;
 
 use super::activity::{Activity, Order, Phase, Watched};
-use super::connections::{Port, Stage};
+use super::connections::{Port, Stage, finishing};
 use super::routes::closing;
 use super::tls::{self, Tls};
 use crate::metrics::HandshakeError;
@@ -40,6 +40,17 @@ const LINGER: Duration = Duration::from_secs(1);
 
 /// A connection that waits for others to fall asleep asks for help this often.
 const PRESS: Duration = Duration::from_millis(100);
+
+/// Asks the client of an idle connection to go, when the server ends.
+///
+/// To close the connection would lose a request that is written at that moment: whoever posts it
+/// cannot know whether it was read, so that Go's client, and with it the API server, fails with
+/// `EOF` rather than post it again. An interim answer leaves the end to the client. One without a
+/// request closes the connection, as data there is no answer to anything (RFC 9112, 9.2), and Go
+/// does so under the lock under which a request takes the connection: such a request has not been
+/// written, and is sent on another one. To one with a request it says nothing (RFC 9110, 15.2),
+/// and the answer follows, with `Connection: close`. The words are for the logs of clients.
+const FAREWELL: &[u8] = b"HTTP/1.1 100 pullpass shuts down\r\n\r\n";
 
 /// Serves a connection until either side ends it.
 ///
@@ -152,7 +163,7 @@ async fn requests<'a, S: Socket>(
         match end {
             End::CutOff => return,
             End::Over => break,
-            End::Nap => match Box::pin(wake(port, &stream.io, activity)).await {
+            End::Nap => match Box::pin(nap(port, &mut stream, activity)).await {
                 Some(permit) => awake = permit,
                 None => break,
             },
@@ -161,6 +172,30 @@ async fn requests<'a, S: Socket>(
     activity.enter(Phase::Closing);
     // Without it, a client could take the end for an attack.
     let _ = timeout(port.limits.close_time, stream.shutdown()).await;
+}
+
+/// Waits for the next request. When the server ends, its client is asked to go, and is waited for:
+/// it may have sent one.
+async fn nap<'a, S: Socket>(
+    port: &'a Port,
+    stream: &mut Prefixed<'_, S>,
+    activity: &Activity,
+) -> Option<SemaphorePermit<'a>> {
+    let mut stage = port.stage.clone();
+    // Dropped is only a place in the line of those that wake.
+    tokio::select! {
+        biased;
+        awake = wake(port, &stream.io, activity) => return awake,
+        () = finishing(&mut stage) => {}
+    }
+    if activity.leaves() {
+        let asking = async {
+            stream.write_all(FAREWELL).await?;
+            stream.flush().await
+        };
+        in_time(port, activity, asking).await?.ok()?;
+    }
+    wake(port, &stream.io, activity).await
 }
 
 /// How a time awake ended.
@@ -206,7 +241,8 @@ async fn http<'a, S: Socket>(
             if connection.poll_without_shutdown(cx).is_ready() {
                 return Poll::Ready(End::Over);
             }
-            if !ending && activity.phase() == Phase::Idle && !may_linger(port, activity) {
+            let idle = matches!(activity.phase(), Phase::Idle | Phase::Leaving);
+            if !ending && idle && !may_linger(port, activity) {
                 // Flushed, and nothing to read: hyper lets go at once.
                 Pin::new(&mut connection).graceful_shutdown();
                 match connection.poll_without_shutdown(cx) {
@@ -248,9 +284,10 @@ async fn http<'a, S: Socket>(
 }
 
 /// Whether an idle connection may stay awake for the next request: waking costs a little, so it
-/// may for a moment, while there are places.
+/// may for a moment, while there are places. On the way down it sleeps, where it is told of the end.
 fn may_linger(port: &Port, activity: &Activity) -> bool {
-    port.awake.available_permits() * 2 >= port.limits.awake
+    *port.stage.borrow() == Stage::Serving
+        && port.awake.available_permits() * 2 >= port.limits.awake
         && Instant::now() < activity.since() + LINGER
 }
 

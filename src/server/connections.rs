@@ -12,7 +12,7 @@ use axum::Router;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, Semaphore, watch};
 use tokio::task::{Id, JoinError, JoinSet};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use super::activity::{Activity, Phase};
 use super::connection;
@@ -22,6 +22,10 @@ use crate::metrics::Metrics;
 
 /// Before the next try when nobody could give way, or the system had no socket for us.
 const RETRY: Duration = Duration::from_millis(10);
+
+/// When the server ends and no connection is open, one more may come in this time: the kernel may
+/// have taken it already.
+const LAST: Duration = Duration::from_millis(10);
 
 /// ENFILE and EMFILE, the same numbers on every Unix: no file descriptor is left, in the system or for
 /// this process.
@@ -37,7 +41,7 @@ pub(super) enum Stage {
     Serving,
     /// Still serving, one request for each connection.
     Draining,
-    /// Only what is in flight.
+    /// Nobody should send requests here any more: each connection ends as soon as it loses none.
     Finishing,
 }
 
@@ -88,14 +92,15 @@ impl Open {
     /// Tells one connection to make room: of the idle ones the longest idle; if there is none, of
     /// those that have not brought a whole request yet the slowest.
     fn make_room(&self) -> bool {
-        let rank = |activity: &Activity| (activity.phase() != Phase::Idle, activity.since());
+        let idle = |phase| matches!(phase, Phase::Idle | Phase::Leaving);
+        let rank = |activity: &Activity| (!idle(activity.phase()), activity.since());
         let mut candidates: Vec<_> = self
             .activities
             .values()
             .filter(|a| {
                 matches!(
                     a.phase(),
-                    Phase::Idle | Phase::Opening | Phase::Handshake | Phase::Head
+                    Phase::Idle | Phase::Leaving | Phase::Opening | Phase::Handshake | Phase::Head
                 )
             })
             .map(|a| (rank(a), a))
@@ -119,7 +124,11 @@ impl Open {
     }
 }
 
-/// Serves the port until the stage is [`Stage::Finishing`], then lets what is in flight finish.
+/// Serves the port until the stage is [`Stage::Finishing`], and from then on until nobody is left.
+///
+/// Whoever is in the middle of something has the time that it always has, and whoever still comes
+/// is served too: only a client that comes later than the last one leaves is refused. It takes the
+/// finish time at most.
 pub(super) async fn run(listener: TcpListener, port: Port) {
     let port = Arc::new(port);
     let mut stage = port.stage.clone();
@@ -127,11 +136,16 @@ pub(super) async fn run(listener: TcpListener, port: Port) {
     // Accepted beyond the limit: it waits until another one is gone.
     let mut waiting: Option<TcpStream> = None;
     let mut leaving = false;
+    // When what is left is cut off.
+    let mut end: Option<Instant> = None;
     loop {
         // Each arm can be dropped: joining, accepting and watching lose nothing.
         tokio::select! {
             biased;
-            () = finishing(&mut stage) => break,
+            () = finishing(&mut stage), if end.is_none() => {
+                end = Some(Instant::now() + port.limits.finish_time);
+            }
+            () = sleep_until(end.unwrap_or_else(Instant::now)), if end.is_some() => break,
             Some(joined) = open.tasks.join_next_with_id() => {
                 open.ended(&joined);
                 leaving = false;
@@ -151,14 +165,11 @@ pub(super) async fn run(listener: TcpListener, port: Port) {
                 }
                 Err(error) => refused(&error, &open).await,
             },
+            () = sleep(LAST), if end.is_some() && open.tasks.is_empty() => break,
         }
     }
     drop((listener, waiting));
-    for activity in open.activities.values() {
-        activity.finish();
-    }
-    let all = async { while open.tasks.join_next().await.is_some() {} };
-    if timeout(port.limits.finish_time, all).await.is_err() {
+    if !open.tasks.is_empty() {
         tracing::warn!(
             connections = open.tasks.len(),
             "cut off what did not finish in time"
@@ -167,29 +178,77 @@ pub(super) async fn run(listener: TcpListener, port: Port) {
     }
 }
 
-async fn finishing(stage: &mut watch::Receiver<Stage>) {
+/// Waits until the drain is over.
+pub(super) async fn finishing(stage: &mut watch::Receiver<Stage>) {
     // Without a sender the server itself is gone.
     let _ = stage.wait_for(|stage| *stage == Stage::Finishing).await;
 }
 
 /// A connection could not be accepted.
 async fn refused(error: &io::Error, open: &Open) {
-    // The client was gone before we came: nothing to wait for.
-    if matches!(
-        error.kind(),
-        io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset
-    ) {
-        return;
-    }
-    if error
-        .raw_os_error()
-        .is_some_and(|code| NO_DESCRIPTOR.contains(&code))
-    {
-        tracing::warn!(%error, "cannot accept a connection; the limit on open files is too low");
-        // One idle connection less gives a descriptor back.
-        open.make_room();
-    } else {
-        tracing::warn!(%error, "cannot accept a connection");
+    match Refusal::of(error) {
+        // Nothing to wait for.
+        Refusal::ClientGone => return,
+        Refusal::NoDescriptor => {
+            tracing::warn!(%error, "cannot accept a connection; the limit on open files is too low");
+            // One idle connection less gives a descriptor back.
+            open.make_room();
+        }
+        // No connection of ours would be better off without another one.
+        Refusal::Other => tracing::warn!(%error, "cannot accept a connection"),
     }
     sleep(RETRY).await;
+}
+
+/// Why a connection could not be accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Refusal {
+    /// Before we came.
+    ClientGone,
+    NoDescriptor,
+    Other,
+}
+
+impl Refusal {
+    fn of(error: &io::Error) -> Self {
+        use io::ErrorKind::{ConnectionAborted, ConnectionReset};
+        match error.raw_os_error() {
+            Some(code) if NO_DESCRIPTOR.contains(&code) => Self::NoDescriptor,
+            _ if matches!(error.kind(), ConnectionAborted | ConnectionReset) => Self::ClientGone,
+            _ => Self::Other,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn only_a_lack_of_descriptors_costs_an_idle_connection() {
+        for (code, name, want, why) in [
+            (
+                23,
+                "ENFILE",
+                Refusal::NoDescriptor,
+                "the system has none left",
+            ),
+            (24, "EMFILE", Refusal::NoDescriptor, "nor has this process"),
+            (103, "ECONNABORTED", Refusal::ClientGone, "it went"),
+            (104, "ECONNRESET", Refusal::ClientGone, "it went"),
+            (1, "EPERM", Refusal::Other, "a firewall's word"),
+            (71, "EPROTO", Refusal::Other, "an error of that connection"),
+            (100, "ENETDOWN", Refusal::Other, "an error of the network"),
+            (
+                105,
+                "ENOBUFS",
+                Refusal::Other,
+                "memory is short, not places",
+            ),
+        ] {
+            let error = io::Error::from_raw_os_error(code);
+            assert_eq!(Refusal::of(&error), want, "{name}: {why}");
+        }
+    }
 }

@@ -32,6 +32,9 @@ pub const RESPONSE_TIME: Duration = Duration::from_secs(10);
 /// For a connection without a request. kube-apiserver closes after 90 s, so that it and not we
 /// close: a request sent into our close would fail.
 pub const IDLE_TIME: Duration = Duration::from_mins(2);
+/// For a client without a request to go once it was asked to. A Go program does within a round
+/// trip, as soon as it has a moment to look.
+pub const LEAVE_TIME: Duration = Duration::from_secs(5);
 /// For a connection that we close to say goodbye.
 pub const CLOSE_TIME: Duration = Duration::from_secs(1);
 /// Connections on the admission port. kube-apiserver keeps 25 idle ones for each of its replicas.
@@ -42,8 +45,8 @@ pub const CONNECTIONS: usize = 4096;
 pub const AWAKE: usize = 256;
 /// Connections on the admin port: two probes and a few scrapers.
 pub const ADMIN_CONNECTIONS: usize = 64;
-/// For requests in flight when the drain is over; with the default drain less than a Pod's
-/// usual grace of 30 s.
+/// For connections that are open when the drain is over, and those that still come; with the
+/// default drain less than a Pod's usual grace of 30 s.
 pub const FINISH_TIME: Duration = Duration::from_secs(15);
 /// Between two looks at the certificate files. The kubelet itself brings a changed Secret within
 /// about a minute.
@@ -69,6 +72,7 @@ pub struct Limits {
     pub body_time: Duration,
     pub response_time: Duration,
     pub idle_time: Duration,
+    pub leave_time: Duration,
     pub close_time: Duration,
     pub connections: usize,
     pub awake: usize,
@@ -92,6 +96,7 @@ impl Default for Limits {
             body_time: BODY_TIME,
             response_time: RESPONSE_TIME,
             idle_time: IDLE_TIME,
+            leave_time: LEAVE_TIME,
             close_time: CLOSE_TIME,
             connections: CONNECTIONS,
             awake: AWAKE,

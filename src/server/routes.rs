@@ -158,6 +158,10 @@ where
 }
 
 /// What became of asking the handler.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly all are answers, and a box would be an allocation for each"
+)]
 enum Told<E> {
     Answer(Answer),
     Unready(&'static str),
@@ -212,6 +216,7 @@ fn log(endpoint: Endpoint, facts: &Facts, took: Duration) {
         operation = facts.operation.as_str(),
         outcome = facts.outcome.as_str(),
         rules = facts.rules,
+        held = facts.held,
         microseconds,
         "decided"
     );

@@ -21,6 +21,8 @@ mod doctor;
 #[cfg(test)]
 mod examples;
 #[cfg(test)]
+mod go;
+#[cfg(test)]
 mod help;
 #[cfg(test)]
 mod lint;

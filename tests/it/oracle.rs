@@ -1,21 +1,24 @@
 //! Holds the Rust code against the Go packages it follows, on generated input.
 //!
-//! `tests/oracle` is built with `go build` into the target directory and run once per test, with
-//! all questions in one process. A machine without Go fails these tests; none is ever skipped.
+//! `tests/oracle` and `tests/oracle/kubelet` are run once per test, with all questions in one process.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader, BufWriter, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::LazyLock;
 
 use pullpass::image::{ImageError, ImageRef};
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
+use crate::go::built;
 use generator::{Generated, Generator, PRODUCTIONS};
 
 mod generator;
+mod random;
+mod secret_generator;
+mod secrets;
 
 /// Go's refusals, all of which must occur. `ErrNameEmpty` is missing: `ParseNormalizedNamed` puts a
 /// registry before every text, so no name it parses is ever empty.
@@ -168,7 +171,7 @@ fn every_short_row_of_tokens_gets_gos_verdict_and_normal_form() {
 
 /// Asks Go about each text and fails unless the Rust parser says the same of all of them.
 fn compare(texts: &[&str]) -> Vec<Answer> {
-    let answers: Vec<Answer> = ask("reference", texts);
+    let answers: Vec<Answer> = ask(&ORACLE, "reference", texts);
     let differences: Vec<String> = texts
         .iter()
         .zip(&answers)
@@ -258,9 +261,13 @@ fn kinds(error: &ImageError) -> &'static [&'static str] {
     }
 }
 
-/// Runs one subcommand of the oracle on all questions, in one process.
-fn ask<A: DeserializeOwned>(subcommand: &str, questions: &[&str]) -> Vec<A> {
-    let mut child = Command::new(&*ORACLE)
+/// Runs one subcommand of an oracle on all questions, in one process.
+fn ask<A: DeserializeOwned>(
+    oracle: &Path,
+    subcommand: &str,
+    questions: &[impl Serialize + Sync],
+) -> Vec<A> {
+    let mut child = Command::new(oracle)
         .arg(subcommand)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -290,21 +297,6 @@ fn ask<A: DeserializeOwned>(subcommand: &str, questions: &[&str]) -> Vec<A> {
     answers
 }
 
-/// The built oracle; Go's own cache makes a second build free.
-static ORACLE: LazyLock<PathBuf> = LazyLock::new(|| {
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/oracle");
-    let binary = Path::new(env!("CARGO_TARGET_TMPDIR")).join("oracle");
-    let build = Command::new("go")
-        .args(["build", "-mod=readonly", "-o"])
-        .arg(&binary)
-        .arg(".")
-        .current_dir(source)
-        .output()
-        .expect("`go` must be installed: the tests compare with Go's own packages");
-    let words = String::from_utf8_lossy(&build.stderr);
-    assert!(
-        build.status.success(),
-        "`go build` in tests/oracle failed:\n{words}"
-    );
-    binary
-});
+/// The built oracles.
+static ORACLE: LazyLock<PathBuf> = LazyLock::new(|| built("oracle"));
+static KUBELET: LazyLock<PathBuf> = LazyLock::new(|| built("oracle/kubelet"));

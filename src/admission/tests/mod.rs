@@ -17,6 +17,7 @@ use crate::snapshot::Snapshot;
 
 mod accounts;
 mod audits;
+mod holds;
 mod lacks;
 mod patches;
 mod plugin;
@@ -183,8 +184,8 @@ fn assert_legal(patch: &Patch) {
             (operation, tokens.as_slice()),
             (
                 PatchOperation::Add(_),
-                ["spec", "imagePullSecrets"]
-                    | ["spec", "imagePullSecrets", "-"]
+                ["spec", "imagePullSecrets" | "schedulingGates"]
+                    | ["spec", "imagePullSecrets" | "schedulingGates", "-"]
                     | ["spec", "containers" | "initContainers", _, "envFrom"]
                     | ["spec", "containers" | "initContainers", _, "envFrom", "-"]
                     | ["metadata"]

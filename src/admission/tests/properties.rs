@@ -5,19 +5,24 @@ use std::sync::LazyLock;
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 
-use super::{ask_bytes, cluster, mutate_review, policy, pulls, review};
+use super::{ask, ask_bytes, assert_legal, cluster, holds, mutate_review, policy, pulls, review};
 use crate::snapshot::Snapshot;
+use crate::status::{GATE, Presence};
 
-/// Rules of every sort, and accounts of every sort.
+/// Rules of every sort, accounts of every sort, and Secrets that Pods are held for.
 static EVERYTHING: LazyLock<Snapshot> = LazyLock::new(|| {
-    cluster(
-        &policy(
-            "- {name: hub, match: {images: [docker.io]}, inject: {imagePullSecrets: [hub-creds, shared]}}\n\
+    let rules = policy(
+        "- {name: hub, match: {images: [docker.io]}, inject: {imagePullSecrets: [hub-creds, shared]}}\n\
              - {name: quay, match: {quay: {}}, inject: {imagePullSecrets: [quay-creds, shared], serviceAccountName: x, replaceServiceAccount: Always}}\n\
              - {name: env, match: {images: [ghcr.io]}, inject: {envFrom: [{secretRef: {name: s}}, {configMapRef: {name: m}, prefix: P_}]}}\n\
              - {name: enforced, match: {images: [ghcr.io/e]}, inject: {serviceAccountName: enforcing, imagePullSecrets: [listed, unlisted]}}\n\
              - {name: every, match: {everyPod: true, podSelector: {matchLabels: {every: pod}}}, inject: {envFrom: [{secretRef: {name: t}}]}}",
-        ),
+    );
+    let held = ["hub-creds", "quay-creds", "unlisted"]
+        .map(|name| format!("{{name: {name}, from: {{existing: {{}}}}, holdPods: true}}"))
+        .join(", ");
+    cluster(
+        &format!("{rules}  credentials: [{held}]\n"),
         "{apiVersion: v1, kind: ServiceAccount, metadata: {name: default}, imagePullSecrets: [{name: inherited}]}\n---\n\
          {apiVersion: v1, kind: ServiceAccount, metadata: {name: x}, automountServiceAccountToken: false, imagePullSecrets: [{name: x-pull}]}\n---\n\
          {apiVersion: v1, kind: ServiceAccount, metadata: {name: enforcing, annotations: {kubernetes.io/enforce-mountable-secrets: 't'}}, imagePullSecrets: [{name: listed}]}",
@@ -68,6 +73,9 @@ const KEYS: &[&str] = &[
     "prefix",
     "optional",
     "every",
+    "nodeName",
+    "priorityClassName",
+    "schedulingGates",
     "pullpass.dev/rules",
     "pullpass.dev/inject",
     "kubernetes.io/config.mirror",
@@ -96,6 +104,8 @@ const WORDS: &[&str] = &[
     "s",
     "m",
     "P_",
+    GATE,
+    "system-node-critical",
 ];
 
 /// What damaged bytes are replaced by.
@@ -174,6 +184,41 @@ fn container() -> impl Strategy<Value = Value> {
     ])
 }
 
+/// A text, where there mostly is none.
+fn rarely(text: &'static str) -> BoxedStrategy<Value> {
+    prop_oneof![1 => Just(json!(text)), 4 => Just(json!("")), 4 => Just(json!(null))].boxed()
+}
+
+/// What may be known of the Secrets that Pods are held for.
+fn presence() -> impl Strategy<Value = Presence> {
+    let one = |name: &'static str| {
+        prop_oneof![
+            1 => Just(None),
+            2 => Just(Some((name, &["web"][..]))),
+            4 => Just(Some((name, &[][..]))),
+        ]
+    };
+    let all = (one("hub-creds"), one("quay-creds"), one("unlisted"));
+    let known = all.prop_map(|(a, b, c)| {
+        let ready: Vec<_> = [a, b, c].into_iter().flatten().collect();
+        holds::says("web", &ready)
+    });
+    let unattended = known.clone().prop_map(|mut presence| {
+        presence.attended(false);
+        presence
+    });
+    prop_oneof![8 => known, 1 => unattended, 1 => Just(Presence::default())]
+}
+
+/// The names of a Pod's scheduling gates.
+fn gates(pod: &Value) -> Vec<&str> {
+    let gates = pod["spec"]["schedulingGates"].as_array();
+    let gates = gates.into_iter().flatten();
+    gates
+        .map(|gate| gate["name"].as_str().unwrap_or(""))
+        .collect()
+}
+
 /// A Pod of the right shape with hardly a legal value.
 fn any_pod() -> impl Strategy<Value = Value> {
     let token = json!({"sources": [{"serviceAccountToken": {"expirationSeconds": 3607}}]});
@@ -236,6 +281,9 @@ fn any_pod() -> impl Strategy<Value = Value> {
             "automountServiceAccountToken",
             any::<bool>().prop_map(Value::from).boxed(),
         ),
+        ("schedulingGates", entries(named()).boxed()),
+        ("nodeName", rarely("x")),
+        ("priorityClassName", rarely("system-node-critical")),
     ]);
     object(vec![("metadata", metadata.boxed()), ("spec", spec.boxed())])
 }
@@ -245,8 +293,26 @@ proptest! {
 
     /// `mutate_review` holds the rest: the patch is legal, applies, and a second call has none.
     #[test]
-    fn a_patch_applies_to_the_pod_as_received(pod in any_pod()) {
-        let (after, response) = mutate_review(&review(&pod), &EVERYTHING);
+    fn a_patch_applies_to_the_pod_as_received(pod in any_pod(), presence in presence(), later in presence()) {
+        let snapshot = Snapshot { presence, ..EVERYTHING.clone() };
+        let (after, response) = mutate_review(&review(&pod), &snapshot);
+        let (before, now) = (gates(&pod), gates(&after));
+        prop_assert!(now.starts_with(&before), "others' gates stay where they are");
+        let added = &now[before.len()..];
+        prop_assert!(added.is_empty() || added == [GATE] && !before.contains(&GATE), "{added:?}");
+        let can_wait = |key: &str| pod["spec"][key].as_str().unwrap_or_default().is_empty();
+        let can_wait = can_wait("nodeName") && can_wait("priorityClassName");
+        prop_assert!(added.is_empty() || can_wait, "{pod}");
+        prop_assert!(response.facts.held.is_empty() || now.contains(&GATE), "{after}");
+        // What is known may change between two calls: then there is a gate more, and nothing else.
+        let snapshot = Snapshot { presence: later, ..snapshot };
+        let second = ask(&review(&after), &snapshot);
+        assert_legal(&second.patch);
+        for operation in second.patch.iter() {
+            prop_assert!(operation.path().to_string().starts_with("/spec/schedulingGates"), "{operation}");
+            prop_assert!(!now.contains(&GATE), "{}", after);
+        }
+        prop_assert_eq!(second.audit, response.audit);
         let gone = response.patch.iter().filter(|operation| {
             operation.path().to_string().starts_with("/spec/imagePullSecrets/")
                 && matches!(operation, json_patch::PatchOperation::Remove(_))

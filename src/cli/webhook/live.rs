@@ -44,8 +44,10 @@ pub(super) async fn serve(
         }
     };
     let health = checks.into_iter().fold(health, Health::with);
+    // Five watches are too much for the stack of those who only wait for this.
+    let feed = Box::pin(feed.run());
     tokio::select! {
         served = run_until_signalled(config, handler, health, metrics) => Ok(served?),
-        () = feed.run() => bail!("the cluster is not watched any more; this is a bug"),
+        () = feed => bail!("the cluster is not watched any more; this is a bug"),
     }
 }

@@ -4,40 +4,10 @@
 
 use std::time::Duration;
 
-use k8s_openapi::api::coordination::v1::Lease as Object;
 use tokio::time::Instant;
 
 use super::Terms;
-
-/// A Lease as it was read.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Read {
-    /// Nothing: there is no Lease.
-    pub(super) version: Option<String>,
-    pub(super) holder: Option<String>,
-    pub(super) duration: Option<Duration>,
-    pub(super) transitions: i32,
-}
-
-impl Read {
-    pub(super) fn of(object: Option<&Object>) -> Self {
-        let Some(object) = object else {
-            return Self::default();
-        };
-        let spec = object.spec.as_ref();
-        let seconds = spec.and_then(|spec| spec.lease_duration_seconds);
-        Self {
-            version: object.metadata.resource_version.clone(),
-            holder: spec
-                .and_then(|spec| spec.holder_identity.clone())
-                .filter(|holder| !holder.is_empty()),
-            duration: seconds
-                .and_then(|seconds| u64::try_from(seconds).ok())
-                .map(Duration::from_secs),
-            transitions: spec.and_then(|spec| spec.lease_transitions).unwrap_or(0),
-        }
-    }
-}
+use crate::cluster::lease::Read;
 
 /// What somebody who does not hold the Lease knows of it.
 #[derive(Clone, Debug)]
@@ -91,6 +61,7 @@ mod tests {
             holder: holder.map(ToOwned::to_owned),
             duration: Some(Duration::from_secs(15)),
             transitions: 3,
+            renewed: None,
         }
     }
 

@@ -644,11 +644,19 @@ fn a_pod_is_held_for_what_a_cluster_rule_needs() {
     let rules =
         secret("slow", "slow.io") + &secret("fast", "fast.io") + &secret("other", "other.io");
     let tenant = secret("slow", "slow.io/team, tenant.io");
+    let rules = rules + &secret("tried", "tried.io");
     let table = table(&[
         Text {
             namespace: "aaa",
             name: "t",
             rules: &tenant,
+            ..POLICY
+        },
+        Text {
+            name: "audited",
+            mode: "Audit",
+            rules: &secret("slow", "audited.io"),
+            credentials: "[{name: tried, holdPods: true, from: {existing: {}}}]",
             ..POLICY
         },
         Text {
@@ -675,6 +683,12 @@ fn a_pod_is_held_for_what_a_cluster_rule_needs() {
             &[('c', "tenant.io/a"), ('c', "slow.io/a")],
             "slow, held for slow",
             "also when it needs it first",
+        ),
+        (
+            "web",
+            &[('c', "tried.io/a"), ('c', "audited.io/a")],
+            "tried",
+            "nor does a policy in audit, by a rule or by a credential",
         ),
     ] {
         let pod = Pod {

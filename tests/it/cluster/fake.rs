@@ -107,7 +107,8 @@ impl Fake {
         Self::webhook_of(self.address)
     }
 
-    /// From now on lists have these objects.
+    /// From now on lists of a resource have these objects: `status` are the ConfigMaps in which a controller says what
+    /// stands, `configmaps` those with policies.
     pub(super) fn holds(&self, resource: &str, items: &[Value]) {
         self.change(resource, |resource| resource.items = items.to_vec());
     }
@@ -183,7 +184,12 @@ impl State {
             }
             let target = head.split(' ').nth(1).unwrap_or_default();
             let (path, query) = target.split_once('?').unwrap_or((target, ""));
-            let name = path.rsplit('/').next().unwrap_or_default();
+            // What a controller says is asked for beside the policies, by a label of its own.
+            let name = if query.contains("labelSelector=pullpass.dev%2Fstatus") {
+                "status"
+            } else {
+                path.rsplit('/').next().unwrap_or_default()
+            };
             let value = |key: &str| {
                 let mut pairs = query.split('&').filter_map(|pair| pair.split_once('='));
                 pairs.find_map(|(k, v)| (k == key).then(|| v.to_owned()))

@@ -12,7 +12,7 @@ use super::pod;
 use crate::command::run;
 use crate::controller::Controller;
 use crate::plane::{Plane, USER_AGENT, User, wait_until};
-use crate::webhook::server::Place;
+use crate::webhook::server::{Place, Server};
 
 const OWN: &str = "pullpass-system";
 const READ: &[&str] = &["get", "list", "watch"];
@@ -283,22 +283,67 @@ fn a_running_webhook_uses_its_rights_and_asks_for_no_other() {
     assert_eq!(used(&PLANE, "pullpass-webhook"), of_webhook());
 }
 
-/// Both processes as they are deployed, but for the Service: no certificate is given to either.
+/// A credential that uses every right there is to credentials.
+const HELD: &str = "
+apiVersion: pullpass.dev/v1
+kind: RegistryPolicy
+metadata: {name: company}
+spec:
+  rules: [{name: hub, match: {images: [docker.io]}, inject: {imagePullSecrets: [hub-creds]}}]
+  credentials: [{name: hub-creds, holdPods: true, from: {secretRef: {name: hub-source}}}]
+";
+
+/// Both processes as they are deployed, but for the Service: no certificate is given to either, a Pod waits for its secret,
+/// and the secret goes with its policy.
 #[test]
-fn a_whole_installation_makes_its_certificates_and_pods_within_its_rights() {
+fn a_whole_installation_makes_its_certificates_secrets_and_pods_within_its_rights() {
     let plane = Plane::own();
     let admin = plane.admin();
     for namespace in [OWN, "shop"] {
         let object = json!({"metadata": {"name": namespace}});
         admin.post("/api/v1/namespaces", &object).done();
     }
-    apply(&plane, &["rbac", "--policy", policies()]);
-    super::install::put(
+    let policy = tempfile::NamedTempFile::with_suffix(".yaml").unwrap();
+    std::fs::write(policy.path(), HELD).unwrap();
+    apply(
         &plane,
-        OWN,
-        "company",
-        &super::policy("company", super::HUB),
+        &["rbac", "--policy", policy.path().to_str().unwrap()],
     );
+    super::install::put(&plane, OWN, "company", HELD);
+    let (server, controller) = whole(&plane);
+    let is_held = |pod: &Value| !pod["spec"]["schedulingGates"].is_null();
+    wait_until("a Pod gets its secret, and waits for it", || {
+        let pods = "/api/v1/namespaces/shop/pods?dryRun=All";
+        let answer = admin.post(pods, &pod("p", &json!({})));
+        answer.status == 201
+            && super::secrets(&answer.body) == ["hub-creds"]
+            && is_held(&answer.body)
+    });
+    let ran = admin.kubectl(&["-n", "shop", "run", "web", "--image", "nginx"]);
+    assert_eq!(ran.status, 0, "{ran:?}");
+    let source = crate::pull_secrets::pull_secret("hub-source", &[("docker.io", "a:b")]);
+    let secrets = format!("/api/v1/namespaces/{OWN}/secrets");
+    admin.post(&secrets, &source).done();
+    wait_until("it goes", || {
+        !is_held(&admin.get("/api/v1/namespaces/shop/pods/web").done())
+    });
+    let config_map = format!("/api/v1/namespaces/{OWN}/configmaps/company");
+    admin.delete(&config_map, None).done();
+    let copy = "/api/v1/namespaces/shop/secrets/hub-creds";
+    wait_until("the secret goes", || admin.get(copy).status == 404);
+
+    let want = of_controller();
+    // Events come a little later than what they tell of.
+    wait_until("all was asked for", || {
+        used(&plane, "pullpass-controller").is_superset(&want)
+    });
+    assert_eq!(used(&plane, "pullpass-controller"), want);
+    assert_eq!(used(&plane, "pullpass-webhook"), of_webhook());
+    drop((server, controller));
+}
+
+/// Starts both processes, and waits until they are ready.
+fn whole(plane: &Plane) -> (Server, Controller) {
     let start = |component: &str| {
         let user = plane.account(OWN, &format!("pullpass-{component}"));
         wait_until("the rights are in force", || {
@@ -307,59 +352,45 @@ fn a_whole_installation_makes_its_certificates_and_pods_within_its_rights() {
         });
         user.kubeconfig.to_str().unwrap().to_owned()
     };
-    let server = Place::with("").start(&[
-        "--kubeconfig",
-        &start("webhook"),
-        "--namespace",
-        OWN,
-        "--tls-secret",
-        "pullpass-webhook-tls",
-    ]);
+    let kubeconfig = start("webhook");
+    let flags = ["--kubeconfig", &kubeconfig, "--namespace", OWN];
+    let tls = ["--tls-secret", "pullpass-webhook-tls"];
+    let server = Place::with("").start(&[&flags[..], &tls].concat());
     let url = format!("https://{}", server.admission);
-    apply(
-        &plane,
-        &[
-            "webhook-configuration",
-            "--url",
-            &url,
-            "--failure-policy",
-            "Fail",
-            "--namespace",
-            OWN,
-        ],
-    );
-    let controller = Controller::start(&[
-        "--kubeconfig",
-        &start("controller"),
+    let configuration = [
+        "webhook-configuration",
+        "--url",
+        &url,
+        "--failure-policy",
+        "Fail",
         "--namespace",
         OWN,
-        "--webhook-configuration",
-        "00-pullpass",
-        "--dns-name",
-        "127.0.0.1",
-    ]);
+    ];
+    apply(plane, &configuration);
+    let kubeconfig = start("controller");
+    let flags = ["--kubeconfig", &kubeconfig, "--namespace", OWN];
+    let kept = ["--webhook-configuration", "00-pullpass"];
+    let name = ["--dns-name", "127.0.0.1"];
+    let controller = Controller::start(&[&flags[..], &kept, &name].concat());
     controller.until_ready();
     server.until_ready();
-    wait_until("a Pod gets its secret", || {
-        let pods = "/api/v1/namespaces/shop/pods?dryRun=All";
-        let answer = admin.post(pods, &pod("p", &json!({})));
-        answer.status == 201 && super::secrets(&answer.body) == ["hub-creds"]
-    });
-    let ran = admin.kubectl(&["-n", "shop", "run", "web", "--image", "nginx"]);
-    assert_eq!(ran.status, 0, "{ran:?}");
-    // What else is granted to the controller is for the credentials and the Pods that wait for them.
-    let mut want = BTreeSet::from(
-        ["get", "patch"].map(|verb| format!("{verb} {OWN}/leases/pullpass-controller")),
-    );
-    want.extend([OWN, "default"].map(|namespace| format!("create {namespace}/events/*")));
+    (server, controller)
+}
+
+/// What a controller asks for that keeps certificates and the credential, and all that it asks for.
+fn of_controller() -> BTreeSet<String> {
+    let lease = ["get", "patch"].map(|verb| format!("{verb} {OWN}/leases/pullpass-controller"));
+    let mut want = BTreeSet::from(lease);
+    want.extend([OWN, "default", "shop"].map(|namespace| format!("create {namespace}/events/*")));
     for verb in ["list", "watch"] {
         want.insert(format!("{verb} {OWN}/configmaps/*"));
+        want.insert(format!("{verb} {OWN}/secrets/hub-source"));
+        let wide = ["namespaces/*", "pods/*", "secrets/hub-creds"];
+        want.extend(wide.map(|at| format!("{verb} */{at}")));
     }
     for verb in ["list", "watch", "patch"] {
-        want.extend(
-            ["pullpass-ca", "pullpass-webhook-tls"]
-                .map(|name| format!("{verb} {OWN}/secrets/{name}")),
-        );
+        let pairs = ["pullpass-ca", "pullpass-webhook-tls"];
+        want.extend(pairs.map(|name| format!("{verb} {OWN}/secrets/{name}")));
         want.insert(format!(
             "{verb} */mutatingwebhookconfigurations/00-pullpass"
         ));
@@ -368,12 +399,15 @@ fn a_whole_installation_makes_its_certificates_and_pods_within_its_rights() {
             validating.map(|name| format!("{verb} */validatingwebhookconfigurations/{name}")),
         );
     }
-    // Events come a little later than what they tell of.
-    wait_until("all was asked for", || {
-        used(&plane, "pullpass-controller").is_superset(&want)
-    });
-    assert_eq!(used(&plane, "pullpass-controller"), want);
-    assert_eq!(used(&plane, "pullpass-webhook"), of_webhook());
+    for verb in ["patch", "delete"] {
+        let all = ["default", "kube-node-lease", "kube-public", "shop"];
+        want.extend(all.map(|namespace| format!("{verb} {namespace}/secrets/hub-creds")));
+    }
+    let status = (0..16).map(|n| format!("patch {OWN}/configmaps/pullpass-status-{n:x}"));
+    want.extend(status);
+    want.insert("create */selfsubjectaccessreviews/*".to_owned());
+    want.insert("patch shop/pods/web".to_owned());
+    want
 }
 
 /// What a webhook asks for, and all that it asks for.
@@ -385,6 +419,7 @@ fn of_webhook() -> BTreeSet<String> {
         }
         want.insert(format!("{verb} {OWN}/configmaps/*"));
         want.insert(format!("{verb} {OWN}/secrets/pullpass-webhook-tls"));
+        want.insert(format!("{verb} {OWN}/leases/pullpass-controller"));
     }
     want
 }

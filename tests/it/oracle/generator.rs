@@ -5,6 +5,8 @@
 
 use std::collections::BTreeSet;
 
+use super::random::Random;
+
 /// Every label that [`Generator::reference`] can put on a reference.
 pub(super) const PRODUCTIONS: [&str; 55] = [
     "digest: algorithm in upper case",
@@ -72,14 +74,14 @@ pub(super) struct Generated {
 
 /// A source of references.
 pub(super) struct Generator {
-    state: u64,
+    random: Random,
     productions: BTreeSet<&'static str>,
 }
 
 impl Generator {
     pub(super) fn new(seed: u64) -> Self {
         Self {
-            state: seed,
+            random: Random::new(seed),
             productions: BTreeSet::new(),
         }
     }
@@ -461,29 +463,18 @@ impl Generator {
     }
 
     fn word(&mut self, alphabet: &str, least: usize, most: usize) -> String {
-        let length = least + self.below(most - least + 1);
-        let alphabet = alphabet.as_bytes();
-        (0..length)
-            .map(|_| char::from(alphabet[self.below(alphabet.len())]))
-            .collect()
+        self.random.word(alphabet, least, most)
     }
 
     fn pick<T: Copy>(&mut self, choices: &[T]) -> T {
-        choices[self.below(choices.len())]
+        self.random.pick(choices)
     }
 
     fn one_in(&mut self, chances: usize) -> bool {
-        self.below(chances) == 0
+        self.random.one_in(chances)
     }
 
-    /// The next number under `limit`, by SplitMix64.
     fn below(&mut self, limit: usize) -> usize {
-        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.state;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^= mixed >> 31;
-        // The high half is well mixed and fits `usize` everywhere; the bias is without weight.
-        usize::try_from(mixed >> 32).unwrap() % limit
+        self.random.below(limit)
     }
 }

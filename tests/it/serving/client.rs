@@ -101,7 +101,10 @@ impl Client {
         address: SocketAddr,
         config: Arc<ClientConfig>,
     ) -> io::Result<Self> {
-        let stream = TcpStream::connect(address).await?;
+        Self::greet(TcpStream::connect(address).await?, config).await
+    }
+
+    pub(super) async fn greet(stream: TcpStream, config: Arc<ClientConfig>) -> io::Result<Self> {
         let name = ServerName::try_from("localhost").unwrap();
         let stream = TlsConnector::from(config).connect(name, stream).await?;
         Ok(Self { stream })

@@ -2,6 +2,7 @@
 
 mod admin;
 mod answers;
+mod calls;
 mod certificates;
 mod client;
 mod crowd;
@@ -27,7 +28,7 @@ use pullpass::server::{
 use tempfile::TempDir;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use client::Client;
 
@@ -147,6 +148,11 @@ impl Running {
     fn stop(&mut self) {
         self.stop.take().unwrap().send(()).unwrap();
     }
+
+    /// Waits for the end that it was asked for.
+    async fn ends(self) {
+        timeout(SOON, self.task).await.unwrap().unwrap().unwrap();
+    }
 }
 
 /// Waits for a condition, within bounds.
@@ -178,6 +184,7 @@ fn stub(endpoint: Endpoint, body: &[u8]) -> Result<Reply, NotAReview> {
             namespace: String::new(),
             pod: String::new(),
             rules: String::new(),
+            held: String::new(),
         },
     };
     let wait: Wait = match body {

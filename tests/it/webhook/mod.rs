@@ -2,6 +2,7 @@
 
 mod certificates;
 pub(crate) mod client;
+mod descriptors;
 mod metrics;
 mod reload;
 pub(crate) mod server;
@@ -85,7 +86,7 @@ pub(crate) fn review(namespace: &str, images: &[&str]) -> Value {
 }
 
 /// The operations of an answer's patch.
-fn patch(answer: &Value) -> Value {
+pub(crate) fn patch(answer: &Value) -> Value {
     use base64::Engine as _;
     match answer["response"]["patch"].as_str() {
         None => json!([]),

@@ -74,7 +74,24 @@ impl Place {
 
     /// Starts it and waits for both addresses.
     pub(crate) fn start(self, args: &[&str]) -> Server {
-        Server::start(self, args)
+        let command = self.command(args);
+        Server::start(self, command)
+    }
+
+    /// The same in a process that may have so many files and sockets open.
+    pub(crate) fn start_with_descriptors(self, most: usize) -> Server {
+        let plain = self.command(&[]);
+        let mut command = Command::new("/bin/sh");
+        command
+            .args(["-c", &format!("ulimit -n {most}; exec \"$0\" \"$@\"")])
+            .arg(plain.get_program())
+            .args(plain.get_args())
+            .env_clear()
+            .current_dir(self.directory.path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        Server::start(self, command)
     }
 }
 
@@ -95,8 +112,8 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    fn start(place: Place, args: &[&str]) -> Self {
-        let mut child = place.command(args).spawn().unwrap();
+    fn start(place: Place, mut command: Command) -> Self {
+        let mut child = command.spawn().unwrap();
         let log = Arc::new(Mutex::new(String::new()));
         let stderr = BufReader::new(child.stderr.take().unwrap());
         let reader = {

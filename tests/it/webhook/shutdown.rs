@@ -58,22 +58,25 @@ fn a_signal_ends_readiness_at_once_and_no_request() {
 #[test]
 fn a_request_that_outlasts_the_drain_is_finished() {
     let server = place().start(&["--drain", "0s"]);
-    let (head, body) = request(&review("shop", &["nginx"]));
+    let pod = review("shop", &["nginx"]);
+    let mut idle = server.client();
+    assert!(!idle.post(&pod).unwrap().closes());
+    let (head, body) = request(&pod);
     let mut client = server.client();
     client.send(&head).unwrap();
     server.until_count("pullpass_admission_in_flight", 1);
     server.signal("TERM");
-    until("the port is closed", || {
-        std::net::TcpStream::connect(server.admission).is_err()
-    });
+    let word = idle.receive().unwrap();
+    assert_eq!(word.status, 100, "the drain is over: {word:?}");
     client.send(&body).unwrap();
+    drop(idle);
     assert_eq!(secrets(&client.receive().unwrap().json()), ["one"]);
     let (status, log) = server.ended();
     assert_eq!(status, 0, "{log}");
 }
 
 #[test]
-fn idle_connections_hold_nothing_up_and_are_closed_properly() {
+fn idle_clients_are_asked_to_go_and_hold_nothing_up() {
     let server = place().start(&["--drain", "1s"]);
     let mut clients: Vec<_> = (0..20).map(|_| server.client()).collect();
     for client in clients.iter_mut().take(10) {
@@ -84,14 +87,19 @@ fn idle_connections_hold_nothing_up_and_are_closed_properly() {
     }
     let start = Instant::now();
     server.signal("TERM");
-    for client in &mut clients {
-        client.closed().unwrap();
+    for mut client in clients {
+        let word = client.receive().unwrap();
+        assert!(
+            word.head
+                .starts_with("http/1.1 100 pullpass shuts down\r\n"),
+            "{word:?}"
+        );
     }
     let (status, log) = server.ended();
     assert_eq!(status, 0, "{log}");
     assert!(
-        start.elapsed() < Duration::from_secs(10),
-        "{:?}: {log}",
+        start.elapsed() < Duration::from_secs(5),
+        "all went: {:?}: {log}",
         start.elapsed()
     );
 }

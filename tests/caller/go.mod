@@ -1,0 +1,3 @@
+module pullpass.dev/tests/caller
+
+go 1.25
