@@ -11,7 +11,7 @@ status=0
 # Tests against a real API server, of the chart and of its alerts fail without them.
 tests/controlplane/build.sh || exit 1
 tests/helm/build.sh || exit 1
-tests/promtool/build.sh || exit 1
+tests/prometheus/build.sh || exit 1
 cargo test --locked --no-fail-fast --all-targets 2>&1 | tee "$log" || status=1
 cargo test --locked --doc 2>&1 | tee -a "$log" || status=1
 if [[ -s $faults ]]; then
