@@ -27,7 +27,7 @@ core: tools-rust ## The core alone has no runtime, network or command line in it
 	if grep -E '^(tokio|hyper|axum|kube|rustls|clap|tracing-subscriber)[ -]' <<<"$$tree"; then \
 	  echo 'error: the core depends on an edge' >&2; exit 1; fi
 
-test: tools-rust tools-go ## Every test; the last lines count them
+test: tools-rust tools-go tools-python ## Every test; the last lines count them
 	./tests/run.sh
 
 check: lint test ## What CI runs

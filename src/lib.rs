@@ -20,9 +20,10 @@
 //!
 //! 10. `server`, `metrics`, `telemetry` (feature `serve`): the HTTPS webhook.
 //! 11. `cluster` (feature `cluster`): watches of a cluster, folded into the snapshot in force.
-//! 12. `controller` (feature `cluster`): carries out what is planned, one process at a time.
-//! 13. `doctor` (feature `cluster`): what is well in an installation, and what to do about the rest.
-//! 14. `cli` (feature `cli`): one file a command.
+//! 12. `credentials` (feature `cluster`; Amazon ECR with `aws`): where the logins of pull secrets come from.
+//! 13. `controller` (feature `cluster`): carries out what is planned, one process at a time.
+//! 14. `doctor` (feature `cluster`): what is well in an installation, and what to do about the rest.
+//! 15. `cli` (feature `cli`): one file a command.
 //!
 //! ```
 //! use pullpass::admission::{admit, review::Pod};
@@ -80,11 +81,11 @@ pub mod telemetry;
 
 #[cfg(feature = "cluster")]
 pub mod cluster;
-#[cfg(feature = "cluster")]
-pub mod credentials;
 
 #[cfg(feature = "cluster")]
 pub mod controller;
+#[cfg(feature = "cluster")]
+pub mod credentials;
 #[cfg(feature = "cluster")]
 pub mod doctor;
 

@@ -20,9 +20,18 @@ pub enum LogFormat {
 }
 
 /// Whatever the filter says. The Kubernetes client prints an answer that it cannot read, which may be a
-/// Secret, and at `trace` HTTP libraries print headers with tokens. What fails there is told by us.
-const SILENT: &str =
-    "kube_client=off,kube_runtime=off,hyper=info,hyper_util=info,rustls=info,tower=info";
+/// Secret, the crates of the AWS SDK (a target is a prefix) print requests as they are signed, and at
+/// `trace` HTTP libraries print headers with tokens. What fails there is told by us.
+const SILENT: [(&str, &str); 8] = [
+    ("aws_", "off"),
+    ("kube_client", "off"),
+    ("kube_runtime", "off"),
+    ("h2", "info"),
+    ("hyper", "info"),
+    ("hyper_util", "info"),
+    ("rustls", "info"),
+    ("tower", "info"),
+];
 
 /// Why logging could not be set up.
 #[derive(Debug, thiserror::Error)]
@@ -67,10 +76,17 @@ pub fn init(format: LogFormat, filter: &str, color: bool) -> Result<(), Telemetr
 }
 
 fn parse(filter: &str) -> Result<EnvFilter, TelemetryError> {
-    let whole = match filter {
-        "" => SILENT.to_owned(),
-        filter => format!("{filter},{SILENT}"),
+    // A directive for a module of theirs would beat that for the crate.
+    let is_theirs = |directive: &&str| {
+        let target = directive.trim_start();
+        SILENT.iter().any(|(crate_, _)| target.starts_with(crate_))
     };
+    let given = filter
+        .split(',')
+        .filter(|directive| !directive.is_empty() && !is_theirs(directive))
+        .map(str::to_owned);
+    let silent = SILENT.map(|(target, level)| format!("{target}={level}"));
+    let whole = given.chain(silent).collect::<Vec<_>>().join(",");
     EnvFilter::builder()
         .parse(whole)
         .map_err(|source| TelemetryError::Filter {
@@ -111,14 +127,22 @@ mod tests {
     }
 
     #[test]
-    fn no_filter_has_the_client_print_what_it_reads() {
-        for filter in ["", "trace", "kube_client=trace", "debug,kube_client=debug"] {
+    fn no_filter_has_a_client_print_what_it_reads() {
+        for filter in [
+            "",
+            "trace",
+            "kube_client=trace,hyper::proto=trace",
+            "debug, kube_client::client=debug,aws_sigv4=trace",
+        ] {
             let shown = parse(filter).unwrap().to_string();
-            let client: Vec<_> = shown
-                .split(',')
-                .filter(|directive| directive.starts_with("kube_client"))
-                .collect();
-            assert_eq!(client, ["kube_client=off"], "{filter}: {shown}");
+            assert!(!shown.contains("hyper::"), "{filter}: {shown}");
+            for client in ["kube_client", "aws_"] {
+                let directives: Vec<_> = shown
+                    .split(',')
+                    .filter(|directive| directive.starts_with(client))
+                    .collect();
+                assert_eq!(directives, [format!("{client}=off")], "{filter}: {shown}");
+            }
         }
     }
 

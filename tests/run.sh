@@ -8,10 +8,12 @@ trap 'rm -f "$log"' EXIT
 faults=${CARGO_TARGET_DIR:-target}/tmp/faults.txt
 rm -f "$faults"
 status=0
-# Tests against a real API server, of the chart and of its alerts fail without them.
+# Tests against a real API server, of the chart, of its alerts and of credentials fail without them.
 tests/controlplane/build.sh || exit 1
 tests/helm/build.sh || exit 1
 tests/prometheus/build.sh || exit 1
+tests/moto/build.sh || exit 1
+tests/registry/build.sh || exit 1
 cargo test --locked --no-fail-fast --all-targets 2>&1 | tee "$log" || status=1
 cargo test --locked --doc 2>&1 | tee -a "$log" || status=1
 if [[ -s $faults ]]; then

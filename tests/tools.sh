@@ -1,4 +1,4 @@
-# Sourced by the build.sh of each Go tool that the tests run: built once, kept outside the tree, found by later runs.
+# Sourced by the build.sh of each tool that the tests run: made once, kept outside the tree, found by later runs.
 #
 # A place has the hash of everything that went into it as its name, so other versions never mix; all of it may be deleted at
 # any time. It builds without cgo, so that a tool runs wherever it was built.

@@ -6,7 +6,7 @@
 mod json;
 pub mod review;
 
-mod line;
+pub(crate) mod line;
 mod outcome;
 
 mod authored;

@@ -1,14 +1,21 @@
-//! Where the content of pull secrets comes from: one file a source.
+//! Where the content of pull secrets comes from: one file a source, each a call that ends in bounded time.
 //!
-//! A [`Fetcher`] asks the clouds; [`secret_ref`] reads a Secret that somebody has fetched already.
+//! A [`Fetcher`] asks the clouds; [`secret_ref`] reads a Secret that somebody has fetched already. What comes
+//! out is a [`DockerConfig`](crate::docker_config::DockerConfig). Nothing here writes, retries for longer than
+//! one fetch, or tells a token to anybody.
 
+#[cfg(feature = "aws")]
+mod ecr;
+mod error;
+mod outgoing;
 pub mod secret_ref;
 
-use std::path::PathBuf;
 use std::time::SystemTime;
 
-use crate::docker_config::DockerConfig;
-use crate::policy::document::Credential;
+pub use self::error::FetchError;
+pub use self::outgoing::{Outgoing, OutgoingError, Proxy};
+use crate::docker_config::{DockerConfig, Entry};
+use crate::policy::document::{Credential, CredentialSource};
 
 /// What a source answered.
 #[derive(Clone, Debug)]
@@ -21,46 +28,73 @@ pub struct Fetched {
     pub expires: Option<SystemTime>,
 }
 
-/// Why there is no value.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum FetchError {
-    /// No source of this kind is built in yet.
-    #[error("this kind of source is not built in yet")]
-    NotYet,
-}
-
-/// How calls leave.
-#[derive(Clone, Debug, Default)]
-pub struct Outgoing {
-    /// Authorities that are trusted beside the system's.
-    pub ca_bundle: Option<PathBuf>,
-}
-
-/// Why no call can leave.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum OutgoingError {}
-
-impl Outgoing {
-    /// As the environment says.
-    pub fn from_env(ca_bundle: Option<PathBuf>) -> Result<Self, OutgoingError> {
-        Ok(Self { ca_bundle })
-    }
-}
-
-/// Asks the sources.
+/// Asks the sources. One for the life of the process: connections and identities are kept between fetches.
 #[derive(Debug)]
-pub struct Fetcher;
+pub struct Fetcher {
+    #[cfg(feature = "aws")]
+    ecr: ecr::Ecr,
+}
+
+/// What the file of a source gives.
+struct Answer {
+    entries: Vec<Entry>,
+    issued: SystemTime,
+    expires: Option<SystemTime>,
+}
 
 impl Fetcher {
-    /// A fetcher whose calls leave as told.
-    pub fn new(_outgoing: &Outgoing) -> Result<Self, OutgoingError> {
-        Ok(Self)
+    /// A fetcher whose calls leave as told. It reads the file with the authorities, and calls nobody.
+    pub fn new(outgoing: &Outgoing) -> Result<Self, OutgoingError> {
+        let way = outgoing.way()?;
+        #[cfg(not(feature = "aws"))]
+        let _ = way;
+        Ok(Self {
+            #[cfg(feature = "aws")]
+            ecr: ecr::Ecr::new(way)?,
+        })
     }
 
-    /// Asks the credential's source once.
-    pub async fn fetch(&self, _credential: &Credential) -> Result<Fetched, FetchError> {
-        std::future::ready(Err(FetchError::NotYet)).await
+    /// Asks the credential's source once. Of the answer, only the entries for its `registries` are kept, if it
+    /// has any.
+    pub async fn fetch(&self, credential: &Credential) -> Result<Fetched, FetchError> {
+        let answer = self.ask(&credential.from).await?;
+        let Answer {
+            entries,
+            issued,
+            expires,
+        } = answer;
+        let (config, dropped) = DockerConfig::from_entries(entries, &credential.registries);
+        if config.is_empty() {
+            return Err(FetchError::nothing_left(&dropped));
+        }
+        Ok(Fetched {
+            config,
+            issued,
+            expires,
+        })
+    }
+
+    async fn ask(&self, source: &CredentialSource) -> Result<Answer, FetchError> {
+        match source {
+            #[cfg(feature = "aws")]
+            CredentialSource::Ecr {
+                account_ids,
+                regions,
+                role_arn,
+            } => {
+                let role = role_arn.as_deref();
+                self.ecr.fetch(account_ids, regions, role).await
+            }
+            #[cfg(not(feature = "aws"))]
+            CredentialSource::Ecr { .. } => Err(FetchError::LeftOut {
+                from: "ecr",
+                feature: "aws",
+            }),
+            CredentialSource::Gcp => Err(FetchError::NotYet { from: "gcp" }),
+            CredentialSource::Acr { .. } => Err(FetchError::NotYet { from: "acr" }),
+            CredentialSource::Exec { .. } => Err(FetchError::NotYet { from: "exec" }),
+            CredentialSource::SecretRef { .. } => Err(FetchError::NotFetched { from: "secretRef" }),
+            CredentialSource::Existing => Err(FetchError::NotFetched { from: "existing" }),
+        }
     }
 }

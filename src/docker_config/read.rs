@@ -305,6 +305,7 @@ mod tests {
     #[test]
     fn a_document_is_read_as_a_kubelet_reads_it_or_refused_with_a_reason() {
         #[rustfmt::skip]
+        #[expect(clippy::type_complexity, reason = "a table of a test")]
         let rows: &[(&str, Result<&[&str], &str>, &str)] = &[
             (r#"{"auths":{"quay.io":{"username":"u","password":"p","email":"e"}}}"#, Ok(&["quay.io u p"]), "the plain fields"),
             (r#"{"auths":{"quay.io":{"auth":"dTpwOnE=","username":"x","password":"y"}}}"#, Ok(&["quay.io u p:q"]), "`auth` is before them, and is split once"),

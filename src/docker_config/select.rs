@@ -69,6 +69,10 @@ impl DockerConfig {
     /// then written as the hosts that it matches. Of several entries for one registry the one that a
     /// kubelet would find is taken, of several such the first.
     #[must_use]
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "entries hold passwords: nobody keeps them beside what is made of them"
+    )]
     pub fn from_entries(entries: Vec<Entry>, registries: &[Box<str>]) -> (Self, Vec<Dropped>) {
         let mut dropped = Vec::new();
         let wanted = parsed(registries, &mut dropped);
@@ -226,6 +230,7 @@ mod tests {
     #[test]
     fn an_entry_is_written_or_left_out_with_a_reason() {
         #[rustfmt::skip]
+        #[expect(clippy::type_complexity, reason = "a table of a test")]
         let rows: &[(&[(&str, &str)], &[&str], &[&str], &str)] = &[
             (&[("https://Quay.io/v1/", "a"), ("quay.io/org", "b")], &[], &["quay.io a", "quay.io/org b"], "each in its form"),
             (&[("*.pkg.dev", "a")], &[], &["the entry `*.pkg.dev` is left out: it is a glob, and only exact hosts are written"], "a glob alone names no host"),

@@ -2,6 +2,8 @@
 //! an account and a region into all the hosts that stand for them. Region and suffix must be of one
 //! AWS partition, so nobody else's name ever parses. Never says whether account or region exist.
 
+pub mod role;
+
 /// A private ECR registry, as its host tells.
 ///
 /// The grammar is `ACCOUNT.dkr.ecr[-fips].REGION.SUFFIX`, and for dual-stack endpoints
@@ -100,8 +102,16 @@ pub fn hosts(account_id: &str, region: &str) -> Vec<String> {
     ]
 }
 
+/// The name of the AWS partition that `region` is in: `aws`, `aws-cn`… No identity of one is known in another.
+#[must_use]
+pub fn partition(region: &str) -> &'static str {
+    Partition::of(region).name
+}
+
 /// A set of regions under one administration, with DNS names of its own.
 struct Partition {
+    /// As ARNs name it.
+    name: &'static str,
     /// What the names of its regions begin with.
     regions: &'static str,
     standard: &'static str,
@@ -109,23 +119,49 @@ struct Partition {
 }
 
 impl Partition {
-    /// The commercial one, `aws`, and with it `aws-us-gov`, whose names are under the same suffixes.
-    const COMMERCIAL: Self = Self::new("", "amazonaws.com", "on.aws");
+    const COMMERCIAL: Self = Self::new("aws", "", "amazonaws.com", "on.aws");
 
-    /// All the others: `aws-cn`, `aws-iso`, `-b`, `-e`, `-f`, `aws-eusc`.
-    const OTHERS: [Self; 6] = [
-        Self::new("cn-", "amazonaws.com.cn", "on.amazonwebservices.com.cn"),
-        Self::new("us-iso-", "c2s.ic.gov", "on.aws.ic.gov"),
-        Self::new("us-isob-", "sc2s.sgov.gov", "on.aws.scloud"),
-        Self::new("eu-isoe-", "cloud.adc-e.uk", "on.cloud-aws.adc-e.uk"),
-        Self::new("us-isof-", "csp.hci.ic.gov", "on.aws.hci.ic.gov"),
+    const OTHERS: [Self; 7] = [
+        // Its hosts are under the commercial suffixes.
+        Self::new("aws-us-gov", "us-gov-", "amazonaws.com", "on.aws"),
+        Self::new(
+            "aws-cn",
+            "cn-",
+            "amazonaws.com.cn",
+            "on.amazonwebservices.com.cn",
+        ),
+        Self::new("aws-iso", "us-iso-", "c2s.ic.gov", "on.aws.ic.gov"),
+        Self::new("aws-iso-b", "us-isob-", "sc2s.sgov.gov", "on.aws.scloud"),
+        Self::new(
+            "aws-iso-e",
+            "eu-isoe-",
+            "cloud.adc-e.uk",
+            "on.cloud-aws.adc-e.uk",
+        ),
+        Self::new(
+            "aws-iso-f",
+            "us-isof-",
+            "csp.hci.ic.gov",
+            "on.aws.hci.ic.gov",
+        ),
         // The dual-stack suffix is the one that other services of this partition have: no source
         // was found that names an ECR host under it.
-        Self::new("eusc-", "amazonaws.eu", "on.amazonwebservices.eu"),
+        Self::new(
+            "aws-eusc",
+            "eusc-",
+            "amazonaws.eu",
+            "on.amazonwebservices.eu",
+        ),
     ];
 
-    const fn new(regions: &'static str, standard: &'static str, dual_stack: &'static str) -> Self {
+    const fn new(
+        name: &'static str,
+        regions: &'static str,
+        standard: &'static str,
+        dual_stack: &'static str,
+    ) -> Self {
         Self {
+            name,
             regions,
             standard,
             dual_stack,
@@ -285,6 +321,23 @@ mod tests {
             "public.ecr.aws",
         ] {
             assert_eq!(EcrHost::parse(host), None, "{host:?}");
+        }
+    }
+
+    #[test]
+    fn a_region_is_in_one_partition() {
+        for (region, want) in [
+            ("us-east-1", "aws"),
+            ("ap-southeast-7", "aws"),
+            ("us-gov-west-1", "aws-us-gov"),
+            ("cn-north-1", "aws-cn"),
+            ("us-iso-east-1", "aws-iso"),
+            ("us-isob-east-1", "aws-iso-b"),
+            ("eu-isoe-west-1", "aws-iso-e"),
+            ("us-isof-south-1", "aws-iso-f"),
+            ("eusc-de-east-1", "aws-eusc"),
+        ] {
+            assert_eq!(partition(region), want, "{region}");
         }
     }
 

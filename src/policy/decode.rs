@@ -1,5 +1,7 @@
 //! A spanned tree → one `RegistryPolicy`, field by field, every mistake reported.
 
+mod ecr;
+
 use std::time::Duration;
 
 use super::class::Class;
@@ -14,7 +16,7 @@ use super::parse::API_VERSION;
 use super::pattern::{Noise, Pattern, without_noise};
 use super::selector::{Requirement, Selector, Test, is_label_key, is_label_value};
 use crate::diagnostic::{Code, Place, Span};
-use crate::hosts::{azure, docker_hub, ecr, ghcr, google, quay};
+use crate::hosts::{self, azure, docker_hub, ghcr, google, quay};
 use crate::names::{
     AccountName, CA_SECRET, ConfigMapName, PolicyName, RuleName, SecretName, TLS_SECRET,
 };
@@ -285,14 +287,14 @@ fn class(kind: &'static str, node: &Node<'_>, found: Found<'_, '_>) -> Option<Cl
                 &mut fields,
                 "accountIds",
                 ACCOUNT,
-                lower(ecr::is_account_id),
+                lower(hosts::ecr::is_account_id),
                 found,
             ),
             regions: parameters(
                 &mut fields,
                 "regions",
-                "a region, as `us-east-1`",
-                lower(ecr::is_region),
+                REGION,
+                lower(hosts::ecr::is_region),
                 found,
             ),
         },
@@ -348,6 +350,7 @@ fn class(kind: &'static str, node: &Node<'_>, found: Found<'_, '_>) -> Option<Cl
 }
 
 const ACCOUNT: &str = "an AWS account id of 12 digits";
+const REGION: &str = "a region, as `us-east-1`";
 
 /// A class parameter: absent means any, an empty list is an error.
 fn parameters(
@@ -736,25 +739,7 @@ fn credential_source(node: &Node<'_>, found: Found<'_, '_>) -> Option<Credential
             let named = named.and_then(|name| not_ours(name, "`secretRef.name`", found));
             named.map(|name| CredentialSource::SecretRef { name: name.value })
         }
-        "ecr" => {
-            let account = |text: &str| ecr::is_account_id(text).then(|| text.into());
-            let region = |text: &str| ecr::is_region(text).then(|| text.into());
-            let _ = fields.required("accountIds", found);
-            let accounts = parameters(&mut fields, "accountIds", ACCOUNT, account, found);
-            let _ = fields.required("regions", found);
-            let regions = parameters(&mut fields, "regions", "a region", region, found);
-            let role = fields
-                .optional("roleArn")
-                .and_then(|n| string(n, "`roleArn`", found));
-            match (accounts, regions) {
-                (Some(accounts), Some(regions)) => Some(CredentialSource::Ecr {
-                    account_ids: accounts.into_vec(),
-                    regions: regions.into_vec(),
-                    role_arn: role.map(Into::into),
-                }),
-                _ => None,
-            }
-        }
+        "ecr" => ecr::source(&mut fields, found),
         "gcp" => Some(CredentialSource::Gcp),
         "acr" => {
             let named = |text: &str| azure::is_registry_name(text).then(|| text.into());

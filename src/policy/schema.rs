@@ -431,10 +431,11 @@ struct EcrSource {
     /// AWS account ids of twelve digits, quoted.
     #[schemars(length(min = 1), inner(regex(pattern = "^[0-9]{12}$")))]
     account_ids: Vec<String>,
-    /// Regions, as `us-east-1`.
-    #[schemars(length(min = 1))]
+    /// Regions of one AWS partition, as `us-east-1`. The first one's STS is asked for a role.
+    #[schemars(length(min = 1), inner(regex(pattern = "^[a-z]+(-[a-z]+)+-[0-9]+$")))]
     regions: Vec<String>,
-    /// A role to assume first.
+    /// A role to assume first, by its ARN.
+    #[schemars(regex(pattern = r"^arn:aws[a-z-]*:iam::[0-9]{12}:role/.+$"))]
     role_arn: Option<String>,
 }
 

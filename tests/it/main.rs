@@ -15,6 +15,8 @@ mod completion;
 #[cfg(test)]
 mod controller;
 #[cfg(test)]
+mod credentials;
+#[cfg(test)]
 mod diagnostics;
 #[cfg(test)]
 mod doctor;
@@ -31,6 +33,8 @@ mod match_image;
 #[cfg(test)]
 mod monitoring;
 #[cfg(test)]
+mod moto;
+#[cfg(test)]
 mod mutate;
 #[cfg(test)]
 mod oracle;
@@ -42,6 +46,8 @@ mod policy_test;
 mod properties;
 #[cfg(test)]
 mod pull_secrets;
+#[cfg(test)]
+mod registry;
 #[cfg(test)]
 mod render;
 #[cfg(test)]

@@ -94,7 +94,7 @@ spec:
       keep: true
       registries: [docker.io]
     - name: two
-      from: {ecr: {accountIds: ['123456789012'], regions: [us-east-1], roleArn: x}}
+      from: {ecr: {accountIds: ['123456789012'], regions: [us-east-1], roleArn: 'arn:aws:iam::123456789012:role/puller'}}
     - name: three
       from: {gcp: {}}
     - name: four

@@ -87,7 +87,7 @@ spec:
       inject: {}
   credentials:
     - {name: a, from: {secretRef: {name: hub}}, holdPods: true, holdTimeout: 1m30s, keep: true, registries: [quay.io, 'reg:5000']}
-    - {name: b, from: {ecr: {accountIds: ['123456789012'], regions: [us-east-1], roleArn: arn}}}
+    - {name: b, from: {ecr: {accountIds: ['123456789012'], regions: [us-east-1], roleArn: 'arn:aws:iam::123456789012:role/puller'}}}
     - {name: c, from: {exec: {command: plugin, args: [-x], env: [{name: A, value: B}]}}, registries: [gcr.io]}
     - {name: d, from: {existing: {}}}
     - {name: e, from: {gcp: {}}}
@@ -140,7 +140,7 @@ spec:
     let a = &policy.credentials[0];
     assert!(a.hold_pods && a.keep);
     assert_eq!(a.hold_timeout, Duration::from_secs(90));
-    assert_eq!(a.registries, ["quay.io".into(), "reg:5000".into()]);
+    assert_eq!(a.registries, ["quay.io", "reg:5000"].map(Box::<str>::from));
     assert_eq!(
         policy.credentials[1].hold_timeout,
         Duration::from_mins(1),
@@ -631,6 +631,36 @@ fn credentials_are_held_to_their_types() {
             "{name: a, from: {ecr: {accountIds: [], regions: [us-east-1]}}}",
             &["PP106"],
             "an account",
+        ),
+        (
+            "{name: a, from: {ecr: {accountIds: ['12345'], regions: [us-east-1]}}}",
+            &["PP114"],
+            "of twelve digits",
+        ),
+        (
+            "{name: a, from: {ecr: {accountIds: ['123456789012'], regions: [US-East-1, us-east]}}}",
+            &["PP114", "PP114"],
+            "regions as AWS writes them",
+        ),
+        (
+            "{name: a, from: {ecr: {accountIds: ['123456789012'], regions: [us-east-1], roleArn: puller}}}",
+            &["PP114"],
+            "a role by its ARN",
+        ),
+        (
+            "{name: a, from: {ecr: {accountIds: ['123456789012'], regions: [us-east-1, eu-west-1], roleArn: 'arn:aws:iam::210987654321:role/a/b'}}}",
+            &[],
+            "of any account",
+        ),
+        (
+            "{name: a, from: {ecr: {accountIds: ['123456789012'], regions: [cn-north-1, us-east-1], roleArn: 'arn:aws:iam::210987654321:role/b'}}}",
+            &["PP114"],
+            "of the regions' partition",
+        ),
+        (
+            "{name: a, from: {ecr: {accountIds: ['123456789012'], regions: [us-east-1, us-gov-west-1, eu-west-1]}}}",
+            &["PP114"],
+            "and regions of one",
         ),
         (
             "{name: a, from: {exec: {command: p}}}",

@@ -1,6 +1,7 @@
 //! Pods that wait for a Secret, as real Pods under a real API server: who is held, who never is, and for how long.
 //!
-//! A hand is in the controller's place.
+//! A hand is in the controller's place, but for the test that says otherwise. In the shared plane controllers of other tests
+//! may let a Pod go as soon as it is made.
 
 use std::time::{Duration, Instant};
 
@@ -12,6 +13,7 @@ use super::install::{Installation, Webhook, put};
 use super::{pod, pods, policy, secrets};
 use crate::plane::hook::{Hook, patching};
 use crate::plane::{Plane, wait_until};
+use crate::pull_secrets::Estate;
 use crate::webhook::server::{Place, Server};
 use crate::webhook::{patch, review};
 
@@ -283,27 +285,67 @@ fn a_held_pod_is_not_scheduled_and_keeps_the_gates_of_others() {
     assert!(webhook.calls() - before >= 2);
 }
 
+/// Of a registry whose credential is copied from a Secret in pullpass's own namespace.
+const COPIED: &str = "
+apiVersion: pullpass.dev/v1
+kind: RegistryPolicy
+metadata: {name: company}
+spec:
+  rules:
+    - {name: slow, match: {images: [slow.io], SELECTED}, inject: {imagePullSecrets: [slow@]}}
+  credentials:
+    - {name: slow@, holdPods: true, holdTimeout: 10m, from: {secretRef: {name: source}}}
+";
+
+/// With the real controller, in a plane of its own: a controller lets every Pod go that has nothing to wait for by its own
+/// policies.
 #[test]
-fn pods_of_a_deployment_are_held_until_they_are_released() {
-    let plane = Plane::shared();
-    let installation = Installation::on(plane);
-    installation.put("company", &held_for());
-    let webhook = installation.serve(&[]);
-    let namespace = installation.namespace("held-deployment");
-    let hand = hold_all(&installation, &webhook);
-    let _renewing = hand.keeps_renewing();
-    until_held(plane, &namespace, true, "its Secret is not there");
+fn pods_of_a_deployment_wait_for_the_secret_that_the_controller_makes() {
+    let plane = Plane::own();
+    let estate = Estate::on(&plane, COPIED);
+    estate.put(COPIED);
+    let webhook = estate.installation.serve(&[]);
+    let namespace = estate.namespace();
+    estate.installation.adopt(&namespace);
+    let controller = estate.control();
+    let secret = estate.name("slow");
+    wait_until("a Pod would be held", || {
+        let made = made(&plane, &namespace, &pod("p", &slow(&json!({}))));
+        assert_eq!(secrets(&made), [&*secret], "{}", webhook.server.log());
+        gates(&made) == [GATE]
+    });
     let template = json!({"metadata": {"labels": {"app": "a"}}, "spec": slow(&json!({}))});
     let deployment = json!({"metadata": {"name": "a"}, "spec": {
         "replicas": 2, "selector": {"matchLabels": {"app": "a"}}, "template": template,
     }});
     let at = format!("/apis/apps/v1/namespaces/{namespace}/deployments");
     plane.admin().post(&at, &deployment).done();
-    wait_until("it has its Pods", || pods(plane, &namespace).len() == 2);
-    for pod in pods(plane, &namespace) {
-        assert_eq!(gates(&pod), [GATE], "{pod}");
-        assert_eq!(secrets(&pod), ["slow-creds"]);
+    wait_until("it has its Pods", || pods(&plane, &namespace).len() == 2);
+    for pod in pods(&plane, &namespace) {
+        assert_eq!(gates(&pod), [GATE], "its Secret has no source yet: {pod}");
+        assert_eq!(secrets(&pod), [&*secret]);
     }
+    estate.source("source", &[("slow.io", "robot:one")]);
+    wait_until("they go", || {
+        let mut pods = pods(&plane, &namespace).into_iter();
+        pods.all(|pod| gates(&pod).is_empty())
+    });
+    assert!(estate.logins(&namespace, "slow").is_some(), "it stands");
+    wait_until("the next Pod need not wait", || {
+        let made = made(&plane, &namespace, &pod("p", &slow(&json!({}))));
+        gates(&made).is_empty()
+    });
+    controller.kill();
+    let killed = Instant::now();
+    // Its Secret will never stand, and nobody would let its Pods go.
+    let late = estate.namespace();
+    estate.installation.adopt(&late);
+    wait_until("no Pod is held any more", || {
+        let made = made(&plane, &late, &pod("p", &slow(&json!({}))));
+        secrets(&made) == [&*secret] && gates(&made).is_empty()
+    });
+    let took = killed.elapsed();
+    assert!(took <= LEASE + Duration::from_secs(2), "{took:?}");
 }
 
 #[test]
@@ -313,14 +355,14 @@ fn when_the_lease_runs_out_nobody_is_held_any_more_nor_by_a_webhook_started_anew
     installation.put("company", &held_for());
     let webhook = installation.serve(&[]);
     let namespace = installation.namespace("runs-out");
-    let lasts = Duration::from_secs(5);
+    let lasts = Duration::from_secs(8);
     let hand = Hand::of(plane, &installation.own, lasts);
     let here = Shard::of(&namespace);
     hand.says(here, &[("slow-creds", &[])]);
     let renewing = hand.keeps_renewing();
     until_held(plane, &namespace, true, "its Secret is not there");
     // Longer than it lasts: what counts is that it is renewed.
-    let end = Instant::now() + lasts + lasts / 2;
+    let end = Instant::now() + lasts + lasts / 4;
     while Instant::now() < end {
         assert!(is_held(plane, &namespace), "{}", webhook.server.log());
         std::thread::sleep(Duration::from_millis(100));
