@@ -35,7 +35,7 @@ check: lint test ## What CI runs
 chart: tools-rust tools-go ## Make anew what is made from the chart: its reference, its schema of policies, kustomize, snapshots
 	tests/controlplane/build.sh
 	tests/helm/build.sh
-	UPDATE_CHART=1 INSTA_UPDATE=always $(CARGO) test --locked --test it chart:: -- --skip installed --skip overlay
+	UPDATE_CHART=1 INSTA_UPDATE=always $(CARGO) test --locked --test it -- chart:: the_chart_ships --skip installed --skip overlay
 
 fmt: tools-rust ## Format the code
 	$(CARGO) fmt --all

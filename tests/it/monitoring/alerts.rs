@@ -20,12 +20,9 @@ const SYNCED: &str =
     r#"pullpass_cache_synced{namespace="pullpass-system", pod="a", resource="namespaces"}"#;
 const ERRORS: &str =
     r#"pullpass_reconcile_errors_total{namespace="pullpass-system", pod="c", kind="lease"}"#;
-const EXPIRED: &str =
-    r#"pullpass_credential_expiration_timestamp_seconds{namespace="pullpass-system", pod="c", credential="ecr"}"#;
-const DUE: &str =
-    r#"pullpass_credential_renewal_timestamp_seconds{namespace="pullpass-system", pod="c", credential="ecr"}"#;
-const FOREIGN: &str =
-    r#"pullpass_credential_secrets{namespace="pullpass-system", pod="c", credential="ecr", state="foreign"}"#;
+const EXPIRED: &str = r#"pullpass_credential_expiration_timestamp_seconds{namespace="pullpass-system", pod="c", credential="ecr"}"#;
+const DUE: &str = r#"pullpass_credential_renewal_timestamp_seconds{namespace="pullpass-system", pod="c", credential="ecr"}"#;
+const FOREIGN: &str = r#"pullpass_credential_secrets{namespace="pullpass-system", pod="c", credential="ecr", state="foreign"}"#;
 const OLDEST: &str =
     r#"pullpass_oldest_held_pod_age_seconds{namespace="pullpass-system", pod="c"}"#;
 const FAST: &str = r#"pullpass_admission_duration_seconds_bucket{namespace="pullpass-system", job="pullpass-webhook-metrics", pod="a", le="0.1"}"#;

@@ -2,6 +2,8 @@
 //! against those that are served.
 
 mod alerts;
+mod living;
+mod prometheus;
 mod served;
 
 use std::path::{Path, PathBuf};
