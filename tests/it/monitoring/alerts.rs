@@ -364,7 +364,15 @@ fn each_alert_says_what_it_is_and_has_its_page() {
         let name = alert["alert"].as_str().unwrap();
         let notes = &alert["annotations"];
         for key in ["summary", "description"] {
-            assert!(notes[key].as_str().unwrap().ends_with('.'), "{name}: {key}");
+            let note = notes[key].as_str().unwrap();
+            assert!(note.ends_with('.'), "{name}: {key}");
+            for rest in note.split("$labels.").skip(1) {
+                let label: String = rest.chars().take_while(char::is_ascii_lowercase).collect();
+                let grouped = alert["expr"].as_str().unwrap().split("by (").skip(1);
+                let mut groups = grouped.map(|group| group.split(')').next().unwrap());
+                let has = groups.all(|group| group.split(", ").any(|other| other == label));
+                assert!(has, "{name} loses the label {label}");
+            }
         }
         let anchor = format!("https://pullpass.dev/docs/alerts#{}", name.to_lowercase());
         assert_eq!(notes["runbook_url"], json!(anchor));
