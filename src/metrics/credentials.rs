@@ -186,6 +186,22 @@ impl CredentialMetrics {
         }
     }
 
+    /// A rate does not see the first event of a series that was not there before.
+    fn start_at_zero(&self, name: &str) {
+        let of = |result: &str| {
+            [
+                ("credential", name.to_owned()),
+                ("result", result.to_owned()),
+            ]
+        };
+        for result in REFRESHES {
+            self.refreshes.get_or_create(&of(result)).inc_by(0);
+        }
+        for result in SecretWrite::all() {
+            self.writes.get_or_create(&of(result.as_str())).inc_by(0);
+        }
+    }
+
     /// The label of a credential: its name, while there is room.
     fn label(&self, name: &str) -> String {
         let mut named = self.named.lock().unwrap_or_else(PoisonError::into_inner);
@@ -194,6 +210,7 @@ impl CredentialMetrics {
                 return OTHERS.to_owned();
             }
             named.insert(name.to_owned());
+            self.start_at_zero(name);
         }
         name.to_owned()
     }
@@ -370,7 +387,7 @@ mod tests {
                 .flat_map(|name| lines(metrics, name))
                 .collect::<Vec<_>>()
         };
-        assert_eq!(shown(&metrics).len(), 9, "{:?}", shown(&metrics));
+        assert_eq!(shown(&metrics).len(), 19, "{:?}", shown(&metrics));
         metrics.credentials_are_anothers();
         assert!(shown(&metrics).is_empty(), "{:?}", shown(&metrics));
     }
@@ -386,8 +403,10 @@ mod tests {
                 metrics.secret_written(&name, result);
             }
         }
-        let last = "pullpass_credential_refreshes_total{credential=\"credential-199\",result=\"failure\"} 1";
-        assert_eq!(lines(&metrics, "credential_refreshes_total"), [last]);
+        let refreshes = lines(&metrics, "credential_refreshes_total");
+        assert_eq!(refreshes.len(), REFRESHES.len(), "{refreshes:?}");
+        let last = |line: &String| line.contains("credential=\"credential-199\"");
+        assert!(refreshes.iter().all(last), "{refreshes:?}");
         let writes = lines(&metrics, "secret_writes_total");
         assert_eq!(writes.len(), SecretWrite::all().count(), "{writes:?}");
     }
@@ -410,6 +429,6 @@ mod tests {
         let others = "pullpass_credential_secrets{credential=\"(others)\",state=\"missing\"} 192";
         assert!(copies.contains(&others.to_owned()), "{copies:?}");
         let refreshes = lines(&metrics, "credential_refreshes_total");
-        assert_eq!(refreshes.len(), CREDENTIAL_SERIES + 1);
+        assert_eq!(refreshes.len(), 2 * CREDENTIAL_SERIES + 1);
     }
 }

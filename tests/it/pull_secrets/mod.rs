@@ -4,6 +4,7 @@
 //! In the shared plane each test's credentials go only to the namespaces that it made, and have names of their own.
 
 mod copies;
+mod guides;
 mod holds;
 mod told;
 
