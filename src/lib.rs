@@ -22,7 +22,8 @@
 //! 11. `cluster` (feature `cluster`): watches of a cluster, folded into the snapshot in force.
 //! 12. `credentials` (feature `cluster`; Amazon ECR with `aws`): where the logins of pull secrets come from.
 //! 13. `controller` (feature `cluster`): carries out what is planned, one process at a time.
-//! 14. `doctor` (feature `cluster`): what is well in an installation, and what to do about the rest.
+//! 14. `doctor`, `cleanup` (feature `cluster`): what is well in an installation and what to do about the rest; what
+//!     an uninstall leaves.
 //! 15. `cli` (feature `cli`): one file a command.
 //!
 //! ```
@@ -82,6 +83,8 @@ pub mod telemetry;
 #[cfg(feature = "cluster")]
 pub mod cluster;
 
+#[cfg(feature = "cluster")]
+pub mod cleanup;
 #[cfg(feature = "cluster")]
 pub mod controller;
 #[cfg(feature = "cluster")]

@@ -6,7 +6,9 @@ log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 # Rows that the tests of faults leave.
 faults=${CARGO_TARGET_DIR:-target}/tmp/faults.txt
-rm -f "$faults"
+# What the commands of docs/install.md said.
+installation=${CARGO_TARGET_DIR:-target}/tmp/installation.txt
+rm -f "$faults" "$installation"
 status=0
 # Tests against a real API server, of the chart, of its alerts and of credentials fail without them.
 tests/controlplane/build.sh || exit 1
@@ -14,8 +16,16 @@ tests/helm/build.sh || exit 1
 tests/prometheus/build.sh || exit 1
 tests/moto/build.sh || exit 1
 tests/registry/build.sh || exit 1
+tests/image/build.sh || exit 1
 cargo test --locked --no-fail-fast --all-targets 2>&1 | tee "$log" || status=1
 cargo test --locked --doc 2>&1 | tee -a "$log" || status=1
+if [[ -s $installation ]]; then
+  echo 'An installation by the commands of docs/install.md:'
+  sed 's/^/  /' "$installation"
+else
+  echo 'error: the commands of docs/install.md were not run'
+  status=1
+fi
 if [[ -s $faults ]]; then
   printf '%-52s | %7s | %12s | %17s | %s\n' 'fault' 'created' 'failed by us' 'refused by others' 'what happened'
   sort "$faults"

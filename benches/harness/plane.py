@@ -81,7 +81,7 @@ class Plane:
             raise BenchError(f"the control plane did not start:\n{self._log.read_text(errors='replace').strip()}")
         said = json.loads(line)
         self.url, self.ca_file, self.process_ids = said["url"], said["caFile"], said["processIds"]
-        self.token = said["token"]
+        self.audit_log, self.token = said["auditLog"], said["token"]
 
     def api(self):
         """A new connection."""

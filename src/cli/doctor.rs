@@ -4,25 +4,30 @@
 //! cluster is changed.
 
 use std::io::{self, Write};
-use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context;
 use clap::ValueEnum;
 use serde::Serialize;
+use tokio::time::{Instant, sleep, timeout_at};
 
 use super::Exit;
+use super::cluster_args::ClusterArgs;
 use super::output::{Io, Output, OutputParser};
 use super::render::visible;
 use super::shared::FailOn;
-use crate::cluster::client::{ClientOptions, connect, own_namespace};
-use crate::doctor::gather::{Asking, Unreachable};
+use crate::cluster::ask::Unreachable;
+use crate::cluster::client::own_namespace;
+use crate::doctor::gather::Asking;
 use crate::doctor::{Check, State, before, examine};
 use crate::policy::parse_duration;
 use crate::server::runtime;
 
 /// Between two looks while it waits.
 const PAUSE: Duration = Duration::from_secs(2);
+
+/// Whoever waits is told again after this that it goes on.
+const REMINDER: Duration = Duration::from_secs(15);
 
 /// Nobody waits longer, and every clock can count so far.
 const LONGEST: Duration = Duration::from_hours(24 * 365);
@@ -54,15 +59,8 @@ pub struct Args {
     /// pullpass's own namespace [default: the Pod's, then `pullpass-system`].
     #[arg(short, long, value_name = "NS", env = "PULLPASS_NAMESPACE")]
     namespace: Option<String>,
-    /// Reach the cluster by this kubeconfig.
-    #[arg(long, value_name = "FILE", env = "PULLPASS_KUBECONFIG")]
-    kubeconfig: Option<PathBuf>,
-    /// The context of the kubeconfig.
-    #[arg(long, value_name = "NAME", env = "PULLPASS_CONTEXT")]
-    context: Option<String>,
-    /// Ask as this user.
-    #[arg(long = "as", value_name = "USER", env = "PULLPASS_AS")]
-    user: Option<String>,
+    #[command(flatten)]
+    cluster: ClusterArgs,
     /// From which state on a check makes the command fail.
     #[arg(
         long,
@@ -91,14 +89,10 @@ fn duration(text: &str) -> Result<Duration, String> {
 /// Asks, judges and draws.
 pub fn run(args: &Args, io: &mut Io) -> anyhow::Result<Exit> {
     let namespace = own_namespace(args.namespace.as_deref());
-    let options = ClientOptions {
-        kubeconfig: args.kubeconfig.clone(),
-        context: args.context.clone(),
-    };
     let runtime = runtime().context("cannot start the runtime")?;
     let checks = runtime.block_on(async {
-        let asking = Asking::new(connect(&options).await?, args.user.clone());
-        anyhow::Ok(until_well(args, &asking, &namespace).await?)
+        let asking = Asking::new(args.cluster.asker().await?);
+        anyhow::Ok(until_well(args, &asking, &namespace, io).await?)
     })?;
     io.write(&args.output, Format::Text, |format, _, out| match format {
         Format::Text => write_text(&checks, out),
@@ -119,32 +113,69 @@ pub fn run(args: &Args, io: &mut Io) -> anyhow::Result<Exit> {
     }
 }
 
+/// Looks, and with `--wait` again until all is well or the time is over. The first look takes as long as it takes; a later one
+/// that does not end in time leaves what the one before it found.
 async fn until_well(
     args: &Args,
     asking: &Asking,
     namespace: &str,
+    io: &mut Io,
 ) -> Result<Vec<Check>, Unreachable> {
-    let end = args
-        .wait
-        .map(|wait| tokio::time::Instant::now() + wait.min(LONGEST));
+    let mut looked = look(args, asking, namespace).await;
+    let Some(wait) = args.wait else {
+        return looked;
+    };
+    let start = Instant::now();
+    let end = start + wait.min(LONGEST);
+    let mut told: Option<(String, Instant)> = None;
     loop {
-        let looked = if args.pre {
-            asking
-                .before(namespace)
-                .await
-                .map(|facts| before::examine(&facts))
-        } else {
-            asking.facts(namespace).await.map(|facts| examine(&facts))
+        let Some(obstacle) = obstacle(&looked, args.fail_on) else {
+            return looked;
         };
-        let well = looked
-            .as_ref()
-            .is_ok_and(|checks| is_well(checks, args.fail_on));
-        let over = end.is_none_or(|end| tokio::time::Instant::now() + PAUSE > end);
-        if well || over {
+        let now = Instant::now();
+        if now >= end {
             return looked;
         }
-        tokio::time::sleep(PAUSE).await;
+        let is_news = told
+            .as_ref()
+            .is_none_or(|(last, at)| *last != obstacle || now - *at >= REMINDER);
+        if is_news {
+            let left = (end - now).as_secs();
+            io.say(&format!("not well yet, {left} s left: {obstacle}"));
+            told = Some((obstacle, now));
+        }
+        sleep(PAUSE.min(end - now)).await;
+        if let Ok(again) = timeout_at(end + PAUSE, look(args, asking, namespace)).await {
+            looked = again;
+        }
     }
+}
+
+async fn look(args: &Args, asking: &Asking, namespace: &str) -> Result<Vec<Check>, Unreachable> {
+    if args.pre {
+        let facts = asking.before(namespace).await?;
+        Ok(before::examine(&facts))
+    } else {
+        let facts = asking.facts(namespace).await?;
+        Ok(examine(&facts))
+    }
+}
+
+/// What there is to wait for, in a line. Nothing when all is well.
+fn obstacle(looked: &Result<Vec<Check>, Unreachable>, fail_on: FailOn) -> Option<String> {
+    let checks = match looked {
+        Err(unreachable) => return Some(unreachable.to_string()),
+        Ok(checks) => checks,
+    };
+    let mut failing = checks
+        .iter()
+        .filter(|check| !is_well(std::slice::from_ref(*check), fail_on));
+    let first = failing.next()?;
+    let more = match failing.count() {
+        0 => String::new(),
+        n => format!(" (and {n} more)"),
+    };
+    Some(format!("{}: {}{more}", first.object, first.message))
 }
 
 fn is_well(checks: &[Check], fail_on: FailOn) -> bool {

@@ -4,6 +4,8 @@
 //! command decides nothing of its own: it reads files, calls the core and draws what came back.
 
 pub mod certs;
+pub mod cleanup;
+pub mod cluster_args;
 pub mod completion;
 pub mod controller;
 pub mod doctor;
@@ -95,6 +97,7 @@ enum Command {
 
     Test(test::Args),
     Doctor(doctor::Args),
+    Cleanup(cleanup::Args),
     Render(manifests::Args),
     Certs(certs::Args),
     Schema(schema::Args),
@@ -150,6 +153,7 @@ pub fn run(args: Vec<OsString>) -> Exit {
         Command::Lint(args) => lint::run(&args, &mut io),
         Command::Test(args) => test::run(&args, &mut io),
         Command::Doctor(args) => doctor::run(&args, &mut io),
+        Command::Cleanup(args) => cleanup::run(&args, &mut io),
         Command::Render(args) => manifests::run(&args, &mut io),
         Command::Certs(args) => certs::run(&args, &mut io),
         Command::Schema(args) => schema::run(&args, &mut io),

@@ -3,9 +3,10 @@
 //! `client` knows whom to ask, `watch` asks and goes on asking, `explain` words what is refused, `objects`
 //! is what comes, `fold` what is kept of it, `policies` compiles tables, `presence` follows what a
 //! controller says of its Secrets, and by its `lease` whether it is there, `feed` joins all and publishes
-//! snapshots, `wait` waits for one that has more, `secret` follows a certificate. It reads. It never
-//! writes to the cluster.
+//! snapshots, `wait` waits for one that has more, `secret` follows a certificate. It reads, and never
+//! writes to the cluster; `ask` sends what a command gives it.
 
+pub mod ask;
 pub mod client;
 pub mod explain;
 pub mod feed;

@@ -17,7 +17,7 @@ use aws_config::sts::AssumeRoleProvider;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{AppName, BehaviorVersion, Region, SdkConfig};
 use aws_sdk_ecr::Client;
-use aws_sdk_ecr::config::{SharedCredentialsProvider, SharedHttpClient};
+use aws_sdk_ecr::config::{RuntimeComponents, SharedCredentialsProvider, SharedHttpClient};
 use aws_sdk_ecr::operation::get_authorization_token::GetAuthorizationTokenOutput;
 use aws_smithy_http_client::proxy::ProxyConfig;
 use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
@@ -210,7 +210,7 @@ fn http_client(way: Way) -> Result<SharedHttpClient, OutgoingError> {
                 .tls_context(context.clone())
                 .proxy_config(proxy.clone());
             connector.set_connector_settings(settings.cloned());
-            connector.set_sleep_impl(components.and_then(|c| c.sleep_impl()));
+            connector.set_sleep_impl(components.and_then(RuntimeComponents::sleep_impl));
             connector.build()
         }),
     )

@@ -63,6 +63,10 @@ impl Outgoing {
 }
 
 /// [`Outgoing`] with its file read.
+#[cfg_attr(
+    not(feature = "aws"),
+    expect(dead_code, reason = "the other sources make no calls yet")
+)]
 pub(super) struct Way {
     /// PEM, checked: certificates and nothing that is none.
     pub(super) authorities: Option<Vec<u8>>,

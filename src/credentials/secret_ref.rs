@@ -213,7 +213,7 @@ mod tests {
             (
                 json(r#"{"auths": {"quay.io": {"username": "me", "password": "hunter2"}}}"#),
                 &["ghcr.io".into()],
-                "`registries` has no host of it",
+                "`registries` names no host of it",
                 "none of the wanted",
             ),
         ] {

@@ -304,7 +304,7 @@ mod tests {
     #[test]
     fn what_a_credential_shows_goes_with_it() {
         let metrics = Metrics::new();
-        let expires = SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000);
+        let expires = SystemTime::UNIX_EPOCH + Duration::from_hours(500_000);
         let state = CredentialState {
             fresh: 3,
             expires: Some(expires),

@@ -77,12 +77,11 @@ impl Reach {
                     .any(|selector| selector.matches(|key| label(&labels, key))),
             };
             for (credential, _) in self.0.iter().filter(|(_, s)| selected(s)) {
-                match reached.get_mut(credential) {
-                    Some(namespaces) => _ = namespaces.insert(Arc::clone(name)),
-                    None => {
-                        let first = BTreeSet::from([Arc::clone(name)]);
-                        reached.insert(credential.clone(), first);
-                    }
+                if let Some(namespaces) = reached.get_mut(credential) {
+                    namespaces.insert(Arc::clone(name));
+                } else {
+                    let first = BTreeSet::from([Arc::clone(name)]);
+                    reached.insert(credential.clone(), first);
                 }
             }
         }

@@ -28,10 +28,10 @@ rules:
   - level: Metadata
 `
 
-// The controllers that tests have use for. There are no nodes, so nothing that looks after them.
+// The controllers that tests have use for. There are no nodes but those that a test makes up, so nothing that looks after them.
 var controllers = []string{
 	"clusterrole-aggregation-controller", "cronjob-controller", "daemonset-controller", "deployment-controller",
-	"disruption-controller", "garbage-collector-controller", "job-controller", "namespace-controller",
+	"disruption-controller", "endpointslice-controller", "garbage-collector-controller", "job-controller", "namespace-controller",
 	"replicaset-controller", "replicationcontroller-controller", "resourcequota-controller",
 	"root-ca-certificate-publisher-controller", "serviceaccount-controller", "serviceaccount-token-controller",
 	"statefulset-controller", "validatingadmissionpolicy-status-controller",
@@ -165,6 +165,8 @@ func (p *plane) startAPIServer() error {
 		"--service-account-key-file="+p.path("service-account.key"),
 		"--service-account-signing-key-file="+p.path("service-account.key"),
 		"--service-cluster-ip-range=10.0.0.0/24",
+		// Nothing forwards a Service's address here: webhooks are called at the addresses of its EndpointSlices.
+		"--enable-aggregator-routing=true",
 		"--audit-policy-file="+p.path("audit-policy.yaml"), "--audit-log-path="+p.path("audit.log"),
 		// Otherwise it waits a minute for its watches when it stops.
 		"--shutdown-send-retry-after", "--profiling=false",

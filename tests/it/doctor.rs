@@ -1,5 +1,7 @@
 //! `pullpass doctor` on a real API server: an installation that is well, and each way in which one is not.
 
+mod waits;
+
 use std::time::{Duration, SystemTime};
 
 use base64::Engine as _;

@@ -12,6 +12,7 @@ fn help_is_what_it_was() {
         "mutate",
         "test",
         "doctor",
+        "cleanup",
         "render",
         "render rbac",
         "render webhook-configuration",

@@ -7,6 +7,8 @@ mod certs;
 #[cfg(test)]
 mod chart;
 #[cfg(test)]
+mod cleanup;
+#[cfg(test)]
 mod cluster;
 #[cfg(test)]
 mod command;
@@ -26,6 +28,8 @@ mod examples;
 mod go;
 #[cfg(test)]
 mod help;
+#[cfg(test)]
+mod image;
 #[cfg(test)]
 mod lint;
 #[cfg(test)]
@@ -52,6 +56,8 @@ mod registry;
 mod render;
 #[cfg(test)]
 mod schema;
+#[cfg(test)]
+mod seeded;
 #[cfg(test)]
 mod serving;
 #[cfg(test)]

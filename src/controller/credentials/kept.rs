@@ -115,7 +115,7 @@ impl Material {
             issued: fetched.issued,
             expires: fetched.expires,
         };
-        Self::of(&fetched.config, lifetime, source)
+        Self::of(&fetched.config, lifetime.in_whole_seconds(), source)
     }
 
     /// What a controller before us wrote, if this is it and a kubelet can read it.
@@ -218,8 +218,9 @@ impl Kept {
         }
     }
 
-    /// Takes a change of the copies. A value that a controller before us wrote is taken over.
-    pub(super) fn take(&mut self, event: Event<Secret>, remembered: Option<&Remembered>) {
+    /// Takes a change of the copies. A value that a controller before us wrote is taken over. Whether copies
+    /// have come or gone: a rotation's thousands of changes are no news to the status.
+    pub(super) fn take(&mut self, event: Event<Secret>, remembered: Option<&Remembered>) -> bool {
         match event {
             Event::Init => self.listing = Some(BTreeMap::new()),
             Event::InitApply(secret) => {
@@ -232,44 +233,47 @@ impl Kept {
             }
             Event::InitDone => {
                 let Some(listing) = self.listing.take() else {
-                    return;
+                    return false;
                 };
                 self.copies = listing;
                 self.listed = Listed::Whole;
                 self.is_dirty = true;
+                return true;
             }
             Event::Apply(secret) => {
                 self.take_over(&secret, remembered);
                 if let Some((namespace, copy)) = known(&secret) {
-                    self.set(namespace, copy);
+                    return self.set(namespace, copy);
                 }
             }
             Event::Delete(secret) => {
                 let Some((namespace, gone)) = known(&secret) else {
-                    return;
+                    return false;
                 };
                 let held = self.copies.get(&namespace);
                 if held.is_some_and(|held| held.uid == gone.uid || !is_older(&gone, held)) {
                     self.copies.remove(&namespace);
                     self.waits.changed(&namespace);
                     self.is_dirty = true;
+                    return true;
                 }
             }
         }
+        false
     }
 
-    /// What a Secret is now, by the watch or by the answer to a write.
-    pub(super) fn set(&mut self, namespace: Arc<str>, copy: Copy) {
+    /// What a Secret is now, by the watch or by the answer to a write. Whether there was none before.
+    pub(super) fn set(&mut self, namespace: Arc<str>, copy: Copy) -> bool {
         let held = self.copies.get(&namespace);
         if held.is_some_and(|held| is_older(&copy, held) || copy.version == held.version) {
-            return;
+            return false;
         }
         let same = held.is_some_and(|held| held.uid == copy.uid && held.owner == copy.owner);
         if !same {
             self.waits.changed(&namespace);
             self.is_dirty = true;
         }
-        self.copies.insert(namespace, copy);
+        self.copies.insert(namespace, copy).is_none()
     }
 
     fn take_over(&mut self, secret: &Secret, remembered: Option<&Remembered>) {
@@ -352,22 +356,14 @@ impl Kept {
         let (row, material) = (self.row.as_ref()?, self.material.as_ref()?);
         Some(Value {
             digest: material.digest,
-            marks: self.marks(row, material),
+            marks: marks(row, material),
         })
-    }
-
-    fn marks(&self, row: &Row, material: &Material) -> Marks {
-        Marks {
-            policy: row.policy.to_string(),
-            source: row.words.clone(),
-            expires: material.lifetime.expires,
-        }
     }
 
     /// What to write now, if there is anything to write.
     pub(super) fn to_write(&self) -> Option<(Arc<ByteString>, Marks)> {
         let (row, material) = (self.row.as_ref()?, self.material.as_ref()?);
-        Some((Arc::clone(&material.json), self.marks(row, material)))
+        Some((Arc::clone(&material.json), marks(row, material)))
     }
 
     /// When its source is to be asked, if it is one that is asked.
@@ -449,6 +445,14 @@ impl Kept {
     }
 }
 
+fn marks(row: &Row, material: &Material) -> Marks {
+    Marks {
+        policy: row.policy.to_string(),
+        source: row.words.clone(),
+        expires: material.lifetime.expires,
+    }
+}
+
 fn known(secret: &Secret) -> Option<(Arc<str>, Copy)> {
     let namespace = secret.metadata.namespace.as_deref()?;
     Some((namespace.into(), secret::copy(secret)?))
@@ -459,5 +463,51 @@ fn is_older(copy: &Copy, held: &Copy) -> bool {
     match (copy.version.parse::<u64>(), held.version.parse::<u64>()) {
         (Ok(copy), Ok(held)) => copy < held,
         _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn secret(namespace: &str, uid: &str, version: &str) -> Secret {
+        let metadata = json!({
+            "name": "ecr", "namespace": namespace, "uid": uid, "resourceVersion": version,
+        });
+        serde_json::from_value(json!({ "metadata": metadata })).unwrap()
+    }
+
+    #[test]
+    fn copies_that_come_or_go_are_news_and_one_that_changes_is_none() {
+        let mut kept = Kept::new(None, Chance::of(0));
+        for (event, want, why) in [
+            (Event::Init, false, "a list begins"),
+            (
+                Event::InitApply(secret("web", "a", "1")),
+                false,
+                "it is read",
+            ),
+            (Event::InitDone, true, "it is whole"),
+            (Event::Apply(secret("web", "a", "2")), false, "a rotation"),
+            (Event::Apply(secret("web", "a", "2")), false, "told twice"),
+            (Event::Apply(secret("api", "b", "3")), true, "one more"),
+            (
+                Event::Apply(secret("api", "c", "5")),
+                false,
+                "another in its place",
+            ),
+            (
+                Event::Delete(secret("api", "b", "4")),
+                false,
+                "the one before it",
+            ),
+            (Event::Delete(secret("web", "a", "6")), true, "it is gone"),
+            (Event::Delete(secret("web", "a", "6")), false, "it was"),
+        ] {
+            assert_eq!(kept.take(event, None), want, "{why}");
+        }
+        let namespaces: Vec<_> = kept.copies.keys().map(|n| &**n).collect();
+        assert_eq!(namespaces, ["api"]);
     }
 }

@@ -87,7 +87,7 @@ mod tests {
         let marks = Marks {
             policy: "company".to_owned(),
             source: "ecr us-east-1".to_owned(),
-            expires: Some(UNIX_EPOCH + Duration::from_secs(1_800_000_000)),
+            expires: Some(UNIX_EPOCH + Duration::from_hours(500_000)),
         };
         let mut object = json!({
             "metadata": {
@@ -153,7 +153,7 @@ mod tests {
         );
         assert_eq!(
             marks.expires,
-            Some(UNIX_EPOCH + Duration::from_secs(1_800_000_000))
+            Some(UNIX_EPOCH + Duration::from_hours(500_000))
         );
     }
 }

@@ -183,10 +183,9 @@ impl State {
                 }
             }
             Change::Copies(name, Ok(event)) => {
-                self.has_news = true;
                 let remembered = self.remembered(&name).cloned();
                 if let Some(kept) = self.kept.get_mut(&name) {
-                    kept.take(event, remembered.as_ref());
+                    self.has_news |= kept.take(event, remembered.as_ref());
                 }
             }
             Change::Source(name, Ok(event)) => {
@@ -308,7 +307,8 @@ impl State {
 
     /// Something that was begun has ended.
     pub(super) fn done(&mut self, done: Done, now: SystemTime) {
-        self.has_news = true;
+        // Of a write it depends on what was there before.
+        self.has_news |= !matches!(done, Done::Written { .. });
         match done {
             Done::Asked {
                 name,
@@ -428,9 +428,9 @@ impl State {
                 kept.waits.end(namespace);
                 self.tell.metrics.secret_written(name.as_str(), done);
                 if done == SecretWrite::Removed {
-                    kept.copies.remove(namespace);
+                    self.has_news |= kept.copies.remove(namespace).is_some();
                 } else if let Some(copy) = secret.as_deref().and_then(secret::copy) {
-                    kept.set(Arc::clone(namespace), copy);
+                    self.has_news |= kept.set(Arc::clone(namespace), copy);
                 }
                 let done = done.as_str();
                 tracing::debug!(credential = %name, namespace = %namespace, reason = %step.reason, done);
@@ -505,6 +505,7 @@ impl State {
             let source = kept.row.as_ref().and_then(Row::copied_from);
             watches.watch_source(name, source);
         }
+        self.has_news |= !done.is_empty();
         for name in done {
             watches.forget(&name);
             self.kept.remove(&name);

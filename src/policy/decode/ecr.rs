@@ -72,37 +72,23 @@ fn each<'n>(
 
 /// Reports each region that the identity of the others, or the role, is not known in.
 fn one_partition(regions: &[Written<'_>], role: Option<RoleArn<'_>>, found: Found<'_, '_>) {
-    let Some(((first, _), rest)) = regions.split_first() else {
+    let Some(((first, _), _)) = regions.split_first() else {
         return;
     };
-    match role {
-        Some(role) => {
-            let strangers = regions
-                .iter()
-                .filter(|(region, _)| partition(region) != role.partition);
-            for (region, span) in strangers {
-                let message = format!(
-                    "the region `{region}` is in the partition `{}`, and the role is in `{}`",
-                    partition(region),
-                    role.partition
-                );
-                let help = "AWS knows a role in its own partition alone: name a role of the region's, in a credential of its own";
-                found.add_with_help::<()>(Code::BadValue, *span, message, help);
-            }
-        }
-        None => {
-            let strangers = rest
-                .iter()
-                .filter(|(region, _)| partition(region) != partition(first));
-            for (region, span) in strangers {
-                let message = format!(
-                    "the region `{region}` is in the partition `{}`, and `{first}` is in `{}`",
-                    partition(region),
-                    partition(first)
-                );
-                let help = "no AWS identity is known in two partitions: make two credentials of it";
-                found.add_with_help::<()>(Code::BadValue, *span, message, help);
-            }
+    let (home, who, help) = if let Some(role) = role {
+        let help = "AWS knows a role in its own partition alone: name a role of the region's, in a credential of its own";
+        (role.partition, "the role".to_owned(), help)
+    } else {
+        let help = "no AWS identity is known in two partitions: make two credentials of it";
+        (partition(first), format!("`{first}`"), help)
+    };
+    for (region, span) in regions {
+        let other = partition(region);
+        if other != home {
+            let message = format!(
+                "the region `{region}` is in the partition `{other}`, and {who} is in `{home}`"
+            );
+            found.add_with_help::<()>(Code::BadValue, *span, message, help);
         }
     }
 }

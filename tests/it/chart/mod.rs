@@ -28,18 +28,20 @@ const CHART: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/helm/pullpass")
 /// What helm keeps between runs; the tests have none of it.
 static HOME: LazyLock<tempfile::TempDir> = LazyLock::new(|| tempfile::tempdir().unwrap());
 
+/// The helm of the tests.
+static HELM: LazyLock<PathBuf> = LazyLock::new(|| {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/helm/build.sh");
+    let output = Command::new(script).arg("--where").output().unwrap();
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    String::from_utf8(output.stdout).unwrap().trim_end().into()
+});
+
 /// helm with these arguments.
 fn helm(args: &[&str]) -> Command {
-    static HELM: LazyLock<PathBuf> = LazyLock::new(|| {
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/helm/build.sh");
-        let output = Command::new(script).arg("--where").output().unwrap();
-        assert!(
-            output.status.success(),
-            "{}",
-            String::from_utf8_lossy(&output.stderr)
-        );
-        String::from_utf8(output.stdout).unwrap().trim_end().into()
-    });
     let mut command = Command::new(&*HELM);
     command
         .args(args)
@@ -49,9 +51,10 @@ fn helm(args: &[&str]) -> Command {
     command
 }
 
-/// Renders the chart, as the release `pullpass` in `pullpass-system`, with these values as YAML.
+/// Renders the chart, as the release `pullpass` in `pullpass-system`, with these values as YAML: what stays in a cluster, not
+/// what `helm test` makes and removes.
 fn template(values: &str) -> Ran {
-    template_with(values, &[])
+    template_with(values, &["--skip-tests"])
 }
 
 fn template_with(values: &str, args: &[&str]) -> Ran {
@@ -64,6 +67,14 @@ fn template_with(values: &str, args: &[&str]) -> Ran {
 #[track_caller]
 pub(crate) fn rendered(values: &str) -> Vec<Value> {
     let ran = template(values);
+    assert_eq!(ran.status, 0, "{values}: {}", ran.stderr);
+    documents(&ran.stdout)
+}
+
+/// The same with what `helm test` makes.
+#[track_caller]
+fn whole(values: &str) -> Vec<Value> {
+    let ran = template_with(values, &[]);
     assert_eq!(ran.status, 0, "{values}: {}", ran.stderr);
     documents(&ran.stdout)
 }

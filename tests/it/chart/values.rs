@@ -6,12 +6,12 @@ use std::fmt::Write as _;
 use serde_json::Value;
 
 use super::written::written;
-use super::{CHART, Objects, documents, helm, named, rendered, template};
+use super::{CHART, Objects, documents, helm, named, template_with, whole};
 use crate::command::run_with;
 
 #[test]
 fn the_default_rendering_is_what_it_was() {
-    insta::assert_snapshot!("default", template("").stdout);
+    insta::assert_snapshot!("default", template_with("", &[]).stdout);
 }
 
 /// Everything that is off by default.
@@ -31,8 +31,8 @@ serviceMonitor:
 
 #[test]
 fn the_optional_objects_are_what_they_were() {
-    let on = named(rendered(OPTIONAL));
-    let off = named(rendered(""));
+    let on = named(whole(OPTIONAL));
+    let off = named(whole(""));
     let added = on.iter().filter(|(key, _)| !off.contains_key(*key));
     let added: Vec<String> = added
         .map(|(_, object)| serde_json::to_string_pretty(object).unwrap())
@@ -156,6 +156,7 @@ const INSTALLATION: &[&[&str]] = &[
     &["log: {format: text}"],
     &["rbac: {create: false}"],
     &["resourceQuota: {enabled: false}"],
+    &["test: {enabled: false}"],
     &["networkPolicy: {enabled: true}"],
     &[
         "networkPolicy: {enabled: true}",
@@ -314,17 +315,17 @@ const EITHER: &[&str] = &[
 
 /// What each row changes, one paragraph a row.
 fn changes<'a>(rows: impl IntoIterator<Item = Vec<&'a str>>) -> String {
-    let default = named(rendered(""));
+    let default = named(whole(""));
     let mut told = String::new();
     for row in rows {
         let (before, values) = match row[..] {
             [values] => (default.clone(), values),
-            [base, values] => (named(rendered(base)), values),
+            [base, values] => (named(whole(base)), values),
             _ => panic!("{row:?}"),
         };
         told.push_str(&row.join("\n  ⇒ "));
         told.push('\n');
-        let differences = differences(&before, &named(rendered(values)));
+        let differences = differences(&before, &named(whole(values)));
         assert!(!differences.is_empty(), "{values} has no effect");
         for difference in differences {
             writeln!(told, "    {difference}").unwrap();
@@ -377,9 +378,9 @@ fn names_and_the_namespace_change_everywhere_at_once() {
         "pullpass-policies",
         "pullpass-ephemeralcontainers",
     ];
-    let default = rendered("");
+    let default = whole("");
     for (values, prefix) in NAMES {
-        let all = rendered(values);
+        let all = whole(values);
         assert_eq!(all.len(), default.len(), "{values}");
         let namespace = if values.starts_with("namespace") {
             "registry"

@@ -31,6 +31,7 @@ use serde_json::{Value, json};
 
 use crate::cluster::install::Installation;
 use crate::plane::{Plane, User, wait_for, wait_until};
+use crate::seeded::assert_silent;
 use crate::webhook::client::{Response, get};
 
 const ADMISSION: &str = "/apis/admissionregistration.k8s.io/v1";
@@ -367,5 +368,12 @@ impl Drop for Controller {
         // It may have ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
+        if let Some(reader) = self.reader.take() {
+            let _ = reader.join();
+        }
+        // Whatever a test is about.
+        if !std::thread::panicking() {
+            assert_silent("the log of a controller", &self.log());
+        }
     }
 }

@@ -334,7 +334,7 @@ fn of_a_token_only_the_registries_that_are_wanted_are_written() {
     let error = child.ask(&from, &["quay.io"]).unwrap_err();
     assert_eq!(error.reason, "nothing-left", "{error:?}");
     assert!(
-        error.text.contains("`registries` has no host of it"),
+        error.text.contains("`registries` names no host of it"),
         "{error:?}"
     );
     child.end(&moto.passwords());

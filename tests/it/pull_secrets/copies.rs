@@ -20,11 +20,11 @@ fn a_secret_is_copied_rotated_healed_and_removed_with_its_row() {
     let estate = Estate::on(Plane::shared(), POLICY);
     let (web, api) = (estate.namespace(), estate.namespace());
     let other = estate.installation.plane.namespace("other");
-    estate.source("quay-source", &[("quay.io", "robot:one")]);
+    estate.source("quay-source", &[("quay.io", "robot:first-password")]);
     estate.put(POLICY);
     let controller = estate.control();
     for namespace in [&web, &api] {
-        estate.until_logins(namespace, "quay", &["quay.io robot:one"]);
+        estate.until_logins(namespace, "quay", &["quay.io robot:first-password"]);
     }
     controller.until_ready();
     let copy = estate.secret(&web, &estate.name("quay")).unwrap();
@@ -50,21 +50,21 @@ fn a_secret_is_copied_rotated_healed_and_removed_with_its_row() {
 
     // A new namespace, at once.
     let late = estate.namespace();
-    estate.until_logins(&late, "quay", &["quay.io robot:one"]);
+    estate.until_logins(&late, "quay", &["quay.io robot:first-password"]);
 
     // A rotation.
-    estate.source("quay-source", &[("quay.io", "robot:two")]);
+    estate.source("quay-source", &[("quay.io", "robot:second-password")]);
     for namespace in [&web, &api, &late] {
-        estate.until_logins(namespace, "quay", &["quay.io robot:two"]);
+        estate.until_logins(namespace, "quay", &["quay.io robot:second-password"]);
     }
 
     // By hand: deleted, edited, its label of another namespace's copy.
     let at = secret_path(&web, &estate.name("quay"));
     estate.admin().delete(&at, None).done();
-    estate.until_logins(&web, "quay", &["quay.io robot:two"]);
+    estate.until_logins(&web, "quay", &["quay.io robot:second-password"]);
     let edited = json!({"data": {".dockerconfigjson": STANDARD.encode("{\"auths\":{}}")}});
     estate.admin().merge(&at, &edited).done();
-    estate.until_logins(&web, "quay", &["quay.io robot:two"]);
+    estate.until_logins(&web, "quay", &["quay.io robot:second-password"]);
     let edited = json!({"metadata": {"annotations": {"pullpass.dev/policy": "else"}}});
     estate.admin().merge(&at, &edited).done();
     wait_until("the annotation is mended", || {
@@ -96,11 +96,11 @@ fn a_secret_is_copied_rotated_healed_and_removed_with_its_row() {
 fn nothing_is_written_at_rest_and_nothing_after_a_restart() {
     let estate = Estate::on(Plane::shared(), POLICY);
     let namespaces = [estate.namespace(), estate.namespace(), estate.namespace()];
-    estate.source("quay-source", &[("quay.io", "robot:one")]);
+    estate.source("quay-source", &[("quay.io", "robot:first-password")]);
     estate.put(POLICY);
     let controller = estate.control();
     for namespace in &namespaces {
-        estate.until_logins(namespace, "quay", &["quay.io robot:one"]);
+        estate.until_logins(namespace, "quay", &["quay.io robot:first-password"]);
     }
     wait_until("it is told", || {
         controller.get("/metrics").body.contains(&format!(
@@ -127,7 +127,7 @@ fn nothing_is_written_at_rest_and_nothing_after_a_restart() {
     wait_until("it leads", || controller.leads());
     // Something that it has to do shows that it is at work.
     let late = estate.namespace();
-    estate.until_logins(&late, "quay", &["quay.io robot:one"]);
+    estate.until_logins(&late, "quay", &["quay.io robot:first-password"]);
     let after = estate.writes();
     let new: Vec<_> = after.iter().skip(before.len()).collect();
     assert_eq!(new.len(), 1, "{new:?}");
@@ -138,17 +138,23 @@ fn nothing_is_written_at_rest_and_nothing_after_a_restart() {
 fn a_secret_of_somebody_else_is_neither_changed_nor_adopted_nor_removed() {
     let estate = Estate::on(Plane::shared(), POLICY);
     let (web, equal, labelled) = (estate.namespace(), estate.namespace(), estate.namespace());
-    estate.source("quay-source", &[("quay.io", "robot:one")]);
+    estate.source("quay-source", &[("quay.io", "robot:first-password")]);
     let name = estate.name("quay");
     let plant = |namespace: &str, secret: &Value| {
         let at = format!("{}?fieldManager=test", secret_path(namespace, &name));
         estate.admin().apply(&at, secret).done();
         estate.secret(namespace, &name).unwrap()["metadata"].clone()
     };
-    let different = plant(&web, &pull_secret(&name, &[("quay.io", "mine:own")]));
+    let different = plant(
+        &web,
+        &pull_secret(&name, &[("quay.io", "mine:own-password")]),
+    );
     // Equal to the byte: an apply would be taken as a second owner.
-    let same = plant(&equal, &pull_secret(&name, &[("quay.io", "robot:one")]));
-    let mut copied = pull_secret(&name, &[("quay.io", "robot:one")]);
+    let same = plant(
+        &equal,
+        &pull_secret(&name, &[("quay.io", "robot:first-password")]),
+    );
+    let mut copied = pull_secret(&name, &[("quay.io", "robot:first-password")]);
     copied["metadata"] = json!({
         "name": name, "labels": {OURS: "pullpass"}, "annotations": {"pullpass.dev/namespace": "elsewhere"},
     });
@@ -158,7 +164,7 @@ fn a_secret_of_somebody_else_is_neither_changed_nor_adopted_nor_removed() {
     let note = estate.until_event(estate.own(), "policies", "SecretNotOurs");
     assert!(note.contains(&web) && note.contains(&equal), "{note}");
     let late = estate.namespace();
-    estate.until_logins(&late, "quay", &["quay.io robot:one"]);
+    estate.until_logins(&late, "quay", &["quay.io robot:first-password"]);
     let metrics = controller.get("/metrics").body;
     let foreign = format!("credential_secrets{{credential=\"{name}\",state=\"foreign\"}} 3");
     assert!(metrics.contains(&foreign), "{metrics}");
@@ -180,10 +186,10 @@ fn a_restarted_controller_removes_what_another_has_written_and_keeps_what_says_k
     for (policy, stays) in [(POLICY, false), (&*kept, true)] {
         let estate = Estate::on(Plane::shared(), policy);
         let web = estate.namespace();
-        estate.source("quay-source", &[("quay.io", "robot:one")]);
+        estate.source("quay-source", &[("quay.io", "robot:first-password")]);
         estate.put(policy);
         let controller = estate.control();
-        estate.until_logins(&web, "quay", &["quay.io robot:one"]);
+        estate.until_logins(&web, "quay", &["quay.io robot:first-password"]);
         controller.stop();
         estate.installation.remove("policies");
         let controller = estate.control();

@@ -56,7 +56,7 @@ fn a_pod_goes_when_its_secret_stands_and_other_gates_stay() {
     let name = estate.name("quay");
     create_pod(estate.admin(), &web, &held("early", &["else", &name])).done();
     estate.put(POLICY);
-    estate.source("quay-source", &[("quay.io", "robot:one")]);
+    estate.source("quay-source", &[("quay.io", "robot:first-password")]);
     let controller = estate.control();
     wait_until("it goes", || !is_held(&estate, &web, "early"));
     assert_eq!(gates(&estate, &web, "early"), ["somebody.example/other"]);
@@ -99,9 +99,9 @@ fn a_pod_held_when_the_last_controller_died_goes_with_the_next() {
     let estate = Estate::on(&plane, POLICY);
     let web = estate.namespace();
     estate.put(POLICY);
-    estate.source("quay-source", &[("quay.io", "robot:one")]);
+    estate.source("quay-source", &[("quay.io", "robot:first-password")]);
     let controller = estate.control();
-    estate.until_logins(&web, "quay", &["quay.io robot:one"]);
+    estate.until_logins(&web, "quay", &["quay.io robot:first-password"]);
     controller.kill();
     create_pod(
         estate.admin(),

@@ -4,8 +4,10 @@
 //! In the shared plane each test's credentials go only to the namespaces that it made, and have names of their own.
 
 mod copies;
+mod fetched;
 mod guides;
 mod holds;
+mod silence;
 mod told;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -17,6 +19,7 @@ use serde_json::{Value, json};
 use crate::cluster::install::Installation;
 use crate::controller::Controller;
 use crate::plane::{Answer, Plane, User, wait_until};
+use crate::seeded::seed;
 
 const OURS: &str = "app.kubernetes.io/managed-by";
 
@@ -217,6 +220,10 @@ pub(crate) fn secret_path(namespace: &str, name: &str) -> String {
 /// A dockerconfigjson Secret; a login is `user:password`.
 pub(crate) fn pull_secret(name: &str, auths: &[(&str, &str)]) -> Value {
     let entry = |(registry, login): &(&str, &str)| {
+        let password = login
+            .split_once(':')
+            .map_or(*login, |(_, password)| password);
+        seed(password);
         let auth = json!({"auth": STANDARD.encode(login)});
         ((*registry).to_owned(), auth)
     };

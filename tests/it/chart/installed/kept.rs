@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::{Value, json};
 
 use super::guard::{HUB, in_force, pull_secret};
-use super::{MUTATING, OWN, Release};
+use super::{CHART, MUTATING, OWN, Release};
 use crate::plane::wait_until;
 use crate::pull_secrets::{self, logins, secret_path};
 
@@ -116,7 +116,8 @@ fn a_controller_at_work_is_refused_nothing() {
     let (before, row) = values.split_once("    credentials:").unwrap();
     assert!(row.contains("name: hub"), "{row}");
     let retired = "controller: {retiredCredentialNames: [hub]}";
-    release.upgrade(&format!("{before}\n{retired}\n"));
+    let upgrade = ["upgrade", "pullpass", CHART, "--values", "-"];
+    release.helm(&upgrade, &format!("{before}\n{retired}\n"));
     wait_until("the copy is gone", || copy(&release, &shop).is_none());
     let now = admin.get(&secret_path(&bakery, "hub")).done();
     assert_eq!(now["metadata"], foreign["metadata"], "it was touched");
