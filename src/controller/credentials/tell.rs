@@ -180,8 +180,8 @@ impl Tell {
         );
         tracing::error!(credential = %name, why, "cannot remove its Secrets");
         let note = format!(
-            "{why}: grant it once more (the chart: `controller.retiredCredentialNames`), or delete them by \
-             `pullpass cleanup --yes`"
+            "{why}: grant it once more (the chart: `controller.retiredCredentialNames`), and they go, or \
+             delete them by hand"
         );
         self.tell(self.declared(None), Happening::SecretOrphaned, note);
     }
