@@ -4,7 +4,7 @@ SHELL := /usr/bin/env bash
 .SHELLFLAGS := -euo pipefail -c
 CARGO ?= cargo
 
-.PHONY: help demo demo-cluster build test lint chart fmt check bench bench-cluster bench-controller deny core clean
+.PHONY: help demo demo-cluster build test lint chart picture fmt check bench bench-cluster bench-controller deny core clean
 
 help: ## List the tasks
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -43,7 +43,10 @@ check: lint test ## What CI runs
 chart: tools-rust tools-go ## Make anew what is made from the chart: its reference, its schema of policies, kustomize, snapshots
 	tests/controlplane/build.sh
 	tests/helm/build.sh
-	UPDATE_CHART=1 INSTA_UPDATE=always $(CARGO) test --locked --test it chart:: -- --skip installed --skip overlay
+	UPDATE_CHART=1 INSTA_UPDATE=always $(CARGO) test --locked --test it -- chart:: the_chart_ships --skip installed --skip overlay
+
+picture: tools-go tools-python build ## Draw the dashboard with real data, to look at: target/dashboard/dashboard.png
+	python3 tests/dashboard/picture.py
 
 fmt: tools-rust ## Format the code
 	$(CARGO) fmt --all

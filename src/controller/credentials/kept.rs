@@ -199,6 +199,8 @@ pub(super) struct Kept {
     pub(super) is_own: bool,
     seen: Option<Seen>,
     pub(super) asking: Asking,
+    /// Since when its source has given nothing good.
+    pub(super) lacking: Option<SystemTime>,
     /// Differs from value to value.
     pub(super) chance: Chance,
     pub(super) reach: BTreeSet<Arc<str>>,
@@ -227,6 +229,7 @@ impl Kept {
             is_own: false,
             seen: None,
             asking: IDLE,
+            lacking: None,
             chance,
             reach: BTreeSet::new(),
             copies: BTreeMap::new(),
@@ -362,6 +365,7 @@ impl Kept {
             || before.is_some_and(|before| before.source != row.source)
         {
             self.material = None;
+            self.lacking = None;
             self.is_own = false;
             self.asking = IDLE;
         }
@@ -485,6 +489,23 @@ impl Kept {
         }
     }
 
+    /// Its source gave nothing good.
+    pub(super) fn lacks(&mut self, now: SystemTime) {
+        self.lacking.get_or_insert(now);
+    }
+
+    /// When a new value is due, or was: unlike [`Kept::ask_at`] it does not move with each failure. One that
+    /// is copied is due as soon as its source is no good.
+    fn due_at(&self, now: SystemTime) -> Option<SystemTime> {
+        let row = self.row.as_ref()?;
+        match &self.material {
+            Some(material) if row.is_fetched() => {
+                Some(material.lifetime.renew_at(now, self.chance))
+            }
+            _ => self.lacking,
+        }
+    }
+
     /// How a Secret that a Pod of this namespace names stands. `is_known`: the namespace is.
     pub(super) fn standing(&self, namespace: &str, is_known: bool) -> Standing {
         let Some(row) = self.row.as_ref().filter(|row| row.credential.hold_pods) else {
@@ -511,7 +532,9 @@ impl Kept {
     pub(super) fn state(&self, now: SystemTime) -> CredentialState {
         let counts = self.last.counts;
         let is_lost = self.is_orphaned();
-        let material = self.material.as_ref();
+        // What goes nowhere is not kept fresh.
+        let is_needed = !self.reach.is_empty();
+        let material = self.material.as_ref().filter(|_| is_needed);
         CredentialState {
             fresh: counts.fresh,
             stale: counts.stale,
@@ -520,7 +543,7 @@ impl Kept {
             // How many there are cannot be seen any more: at least the name is left.
             orphaned: if is_lost { self.ours().max(1) } else { 0 },
             expires: material.and_then(|material| material.lifetime.expires),
-            renewal: self.ask_at(now),
+            renewal: self.due_at(now).filter(|_| is_needed),
         }
     }
 }

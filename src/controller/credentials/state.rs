@@ -28,7 +28,7 @@ use crate::cluster::policies::InForce;
 use crate::cluster::watch::{is_denied, tell_failure};
 use crate::controller::apply::WriteError;
 use crate::credentials::secret_ref::read_source;
-use crate::metrics::{Metrics, Reconcile, Resource};
+use crate::metrics::{Metrics, Reconcile, Resource, SecretWrite};
 use crate::names::SecretName;
 use crate::plan::gates::Standing;
 use crate::plan::reach::Reach;
@@ -103,10 +103,14 @@ impl State {
             self.tell.anew();
             self.releases.ask_anew();
             self.remember();
+            // What was found while another led, nobody has told.
+            let names: Vec<SecretName> = self.kept.keys().cloned().collect();
+            for name in names {
+                self.convert(&name);
+            }
             self.mark_dirty();
         } else {
-            self.metrics().credentials_fare(&BTreeMap::new());
-            self.metrics().pods_held(0, Duration::ZERO);
+            self.metrics().credentials_are_anothers();
         }
     }
 
@@ -292,7 +296,10 @@ impl State {
         };
         let source = match &slot.object {
             Known::Unlisted => return,
-            Known::Absent => return self.tell.no_source(name, &row, from),
+            Known::Absent => {
+                kept.lacks(SystemTime::now());
+                return self.tell.no_source(name, &row, from);
+            }
             // The watch of the Secret that it was copied from before.
             Known::Present(source) if source.metadata.name.as_deref() != Some(from.as_str()) => {
                 return;
@@ -311,7 +318,10 @@ impl State {
                 let material = Material::of(&read.config, lifetime, row.source);
                 self.set(name, material);
             }
-            Err(error) => self.tell.malformed(name, from, &error.to_string()),
+            Err(error) => {
+                kept.lacks(SystemTime::now());
+                self.tell.malformed(name, from, &error.to_string());
+            }
         }
     }
 
@@ -320,6 +330,7 @@ impl State {
         let Some(kept) = self.kept.get_mut(name) else {
             return;
         };
+        kept.lacking = None;
         let Some(row) = &kept.row else { return };
         let before = kept.material.as_ref().map(|before| before.digest);
         if before == Some(material.digest) && row.copied_from().is_some() {
@@ -370,6 +381,7 @@ impl State {
                         let pause = backoff(failures, Chance::of(random()));
                         let next = now.checked_add(pause);
                         kept.asking = Asking::Idle { failures, next };
+                        kept.lacks(now);
                         let over = "its source gave a value that had expired already; are the clocks right?";
                         let why = other.err().unwrap_or_else(|| over.to_owned());
                         self.tell.not_refreshed(&name, &row, &why);
@@ -431,21 +443,22 @@ impl State {
             return;
         };
         let namespace = &step.namespace;
-        let word = match &step.action {
-            Action::Create => "created",
-            Action::Replace { .. } => "replaced",
-            Action::Remove { .. } => "removed",
+        let done = match &step.action {
+            Action::Create => SecretWrite::Created,
+            Action::Replace { .. } => SecretWrite::Replaced,
+            Action::Remove { .. } => SecretWrite::Removed,
         };
         let error = match result {
             Ok(secret) => {
                 kept.waits.end(namespace);
-                self.tell.metrics.secret_written(name.as_str(), word);
+                self.tell.metrics.secret_written(name.as_str(), done);
                 if let Action::Remove { uid, .. } = &step.action {
                     self.has_news |= kept.removed(namespace, uid);
                 } else if let Some(copy) = secret.as_deref().and_then(secret::copy) {
                     self.has_news |= kept.set(Arc::clone(namespace), copy);
                 }
-                tracing::debug!(credential = %name, namespace = %namespace, reason = %step.reason, word);
+                let done = done.as_str();
+                tracing::debug!(credential = %name, namespace = %namespace, reason = %step.reason, done);
                 kept.is_dirty = true;
                 return;
             }
@@ -457,9 +470,8 @@ impl State {
             Err(error) => error,
         };
         let (obstacle, asked) = obstacle(&error);
-        self.tell
-            .metrics
-            .secret_written(name.as_str(), obstacle.as_str());
+        let hindered = SecretWrite::Hindered(obstacle);
+        self.tell.metrics.secret_written(name.as_str(), hindered);
         let chance = Chance::of(random());
         let is_news = kept.waits.fail(namespace, obstacle, asked, now, chance);
         kept.is_dirty = true;
