@@ -271,7 +271,7 @@ impl Kept {
             Event::Apply(secret) => {
                 if let Some((namespace, copy)) = known(&secret) {
                     self.look_at(&secret, &copy, remembered);
-                    return self.set(namespace, copy);
+                    return self.set(&namespace, copy);
                 }
             }
             Event::Delete(secret) => {
@@ -291,16 +291,16 @@ impl Kept {
     }
 
     /// What a Secret is now, by the watch or by the answer to a write. Whether there was none before.
-    pub(super) fn set(&mut self, namespace: Arc<str>, copy: Copy) -> bool {
+    pub(super) fn set(&mut self, namespace: &Arc<str>, copy: Copy) -> bool {
         // A list that began before the write may not have it.
         if let Some(listing) = &mut self.listing {
-            put(listing, Arc::clone(&namespace), copy.clone());
+            put(listing, Arc::clone(namespace), copy.clone());
         }
-        let held = self.copies.get(&namespace);
+        let held = self.copies.get(namespace);
         let is_new = held.is_none();
         let same = held.is_some_and(|held| held.uid == copy.uid && held.owner == copy.owner);
-        if put(&mut self.copies, Arc::clone(&namespace), copy) && !same {
-            self.waits.changed(&namespace);
+        if put(&mut self.copies, Arc::clone(namespace), copy) && !same {
+            self.waits.changed(namespace);
             self.is_dirty = true;
         }
         is_new
@@ -425,11 +425,8 @@ impl Kept {
                 value: value.as_ref(),
                 namespaces: &self.reach,
             },
-            Some(_) => Wanted::Watched {
-                namespaces: &self.reach,
-            },
             None if self.leaves => Wanted::Retired,
-            None => Wanted::Watched {
+            Some(_) | None => Wanted::Watched {
                 namespaces: &self.reach,
             },
         };

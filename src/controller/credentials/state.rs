@@ -455,7 +455,7 @@ impl State {
                 if let Action::Remove { uid, .. } = &step.action {
                     self.has_news |= kept.removed(namespace, uid);
                 } else if let Some(copy) = secret.as_deref().and_then(secret::copy) {
-                    self.has_news |= kept.set(Arc::clone(namespace), copy);
+                    self.has_news |= kept.set(namespace, copy);
                 }
                 let done = done.as_str();
                 tracing::debug!(credential = %name, namespace = %namespace, reason = %step.reason, done);

@@ -265,7 +265,7 @@ fn a_list_that_began_before_a_write_takes_nothing_back() {
     // The answers to our writes, in the middle of it.
     for (namespace, version) in [("web", 9), ("new", 8)] {
         let copy = secret::copy(&secret(namespace, version, "b")).unwrap();
-        kept.set(namespace.into(), copy);
+        kept.set(&namespace.into(), copy);
     }
     kept.take(Event::InitApply(secret("web", 5, "a")), None);
     kept.take(Event::InitDone, None);
