@@ -96,7 +96,10 @@ fn the_demonstration_in_a_cluster_shows_what_it_is_there_to_show_and_no_secret()
         ("\n< 200 OK\n", "takes the login of the namespace"),
         ("Without:\n", "and nobody"),
         ("\n< 401 Unauthorized\n", "without one"),
-        ("\n< 401 Unauthorized\n", "nor the old one once it is rotated"),
+        (
+            "\n< 401 Unauthorized\n",
+            "nor the old one once it is rotated",
+        ),
         ("The Secret in shop followed after ", "but the copy follows"),
         ("The Secret in cart followed after ", "each of them"),
         ("\n< 200 OK\n", "and its login is taken"),
