@@ -315,6 +315,11 @@ impl Controller {
         self.log.lock().unwrap().clone()
     }
 
+    /// Where it is looked at.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.admin
+    }
+
     pub(crate) fn get(&self, path: &str) -> Response {
         // A machine with other work may be late to accept.
         wait_for("an answer", || get(self.admin, path).ok())
@@ -360,6 +365,9 @@ impl Controller {
 
 impl Drop for Controller {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            println!("the controller's log:\n{}", self.log());
+        }
         // It may have ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
