@@ -4,7 +4,7 @@ SHELL := /usr/bin/env bash
 .SHELLFLAGS := -euo pipefail -c
 CARGO ?= cargo
 
-.PHONY: help demo build test lint chart picture fmt check bench bench-cluster bench-controller deny core clean
+.PHONY: help demo demo-cluster build test lint chart picture fmt check bench bench-cluster bench-controller deny core clean
 
 help: ## List the tasks
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -14,6 +14,14 @@ build: tools-rust ## Build the release binary: target/release/pullpass
 
 demo: tools-python build ## See the webhook answer a real AdmissionReview; stops by itself
 	python3 examples/demo.py target/release/pullpass
+
+demo-cluster: tools-rust tools-go tools-python ## See a Pod wait for its pull secret in a real control plane, and a rotation
+	@echo 'demo-cluster: the first time it builds a Kubernetes control plane from its Go sources (about 8 minutes with two cores),'
+	@echo 'demo-cluster: fetches a registry, and builds the release binary (minutes); then it takes less than one'
+	tests/controlplane/build.sh
+	tests/registry/build.sh
+	$(CARGO) build --release --locked
+	python3 examples/demo_cluster.py target/release/pullpass
 
 # Warnings are errors here and nowhere else: a newer compiler must not break somebody's build.
 lint: tools-rust core ## Formatting, clippy, the core's purity

@@ -44,6 +44,9 @@ pub enum WriteError {
     /// The API server did not answer; it may have written.
     #[error("no answer within {} ms", .0.as_millis())]
     Timeout(Duration),
+    /// The API server does not know whether something is granted: it has just started, or a role is missing.
+    #[error("the API server cannot say whether it is granted: {0}")]
+    Undecided(String),
     /// What was to be written is not what an API server could use.
     #[error("the caBundle would hold something else than certificates; this is a bug in pullpass")]
     Bundle,
@@ -267,7 +270,7 @@ impl Writer {
     /// Sets one of the ConfigMaps that say how the pull secrets fare.
     ///
     /// By force: they are ours by their names, which no other right covers.
-    pub(super) async fn status(&self, name: &str, text: &str) -> Result<(), WriteError> {
+    pub(super) async fn status(&self, name: &str, text: &str) -> Result<ConfigMap, WriteError> {
         let body = json!({
             "apiVersion": "v1",
             "kind": "ConfigMap",
@@ -279,7 +282,7 @@ impl Writer {
             "data": {STATUS_KEY: text},
         });
         let api = Api::<ConfigMap>::namespaced(self.client.clone(), &self.namespace);
-        self.apply(&api, name, &body).await.map(drop)
+        self.apply(&api, name, &body).await
     }
 
     /// Takes our gate from a Pod, and nothing else. That the Pod is gone is as good.
@@ -315,8 +318,12 @@ impl Writer {
         let review = serde_json::from_value(review).map_err(kube::Error::SerdeError)?;
         let api = Api::<SelfSubjectAccessReview>::all(self.client.clone());
         let params = PostParams::default();
-        let answer = self.call(api.create(&params, &review)).await?;
-        Ok(answer.status.is_some_and(|status| status.allowed))
+        let status = self.call(api.create(&params, &review)).await?.status;
+        let status = status.unwrap_or_default();
+        match status.evaluation_error.filter(|why| !why.is_empty()) {
+            Some(why) if !status.allowed => Err(WriteError::Undecided(why)),
+            _ => Ok(status.allowed),
+        }
     }
 
     /// Tells an Event.

@@ -4,12 +4,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::runtime::watcher::{Config, Event};
 use serde::Deserialize;
 use serde_json::Value;
+use tokio::time::Instant;
 
 use crate::cluster::objects::resource;
 use crate::names::SecretName;
@@ -44,16 +45,26 @@ pub(super) fn unscheduled() -> Config {
     Config::default().fields("spec.nodeName=,status.phase=Pending")
 }
 
-/// The Pods that are held, by namespace and name.
+/// By namespace and name.
+type Pods = BTreeMap<(Arc<str>, String), Waiting>;
+
+/// A held Pod, and since when by a clock that nobody sets.
+#[derive(Debug)]
+struct Waiting {
+    pod: HeldPod,
+    since: Instant,
+}
+
+/// The Pods that are held.
 #[derive(Debug, Default)]
 pub(super) struct Held {
-    pods: BTreeMap<(Arc<str>, String), HeldPod>,
-    listing: Option<BTreeMap<(Arc<str>, String), HeldPod>>,
+    pods: Pods,
+    listing: Option<Pods>,
     pub(super) is_synced: bool,
 }
 
 impl Held {
-    /// Takes one event.
+    /// Takes one event, at a time by the clock on the wall.
     pub(super) fn take(&mut self, event: Event<Pod>, now: SystemTime) {
         match event {
             Event::Init => self.listing = Some(BTreeMap::new()),
@@ -82,18 +93,25 @@ impl Held {
     /// A Pod was let go: the watch will say so in a moment.
     pub(super) fn released(&mut self, pod: &HeldPod) {
         let key = (Arc::clone(&pod.namespace), pod.name.clone());
-        if self.pods.get(&key).is_some_and(|held| held.uid == pod.uid) {
+        let held = self.pods.get(&key);
+        if held.is_some_and(|held| held.pod.uid == pod.uid) {
             self.pods.remove(&key);
         }
     }
 
-    /// All of them.
-    pub(super) fn iter(&self) -> impl Iterator<Item = &HeldPod> {
-        self.pods.values()
+    /// How many they are.
+    pub(super) fn len(&self) -> usize {
+        self.pods.len()
+    }
+
+    /// All of them, with the time that each has waited until now.
+    pub(super) fn iter(&self, now: Instant) -> impl Iterator<Item = (&HeldPod, Duration)> {
+        let waiting = self.pods.values();
+        waiting.map(move |held| (&held.pod, now.saturating_duration_since(held.since)))
     }
 
     /// The Pod, if it is held.
-    fn read(&self, pod: &Pod, now: SystemTime) -> Option<HeldPod> {
+    fn read(&self, pod: &Pod, now: SystemTime) -> Option<Waiting> {
         let spec = &pod.spec;
         let mut gates = spec.scheduling_gates.iter();
         if !gates.any(|gate| gate.name.as_str() == Some(GATE)) {
@@ -102,21 +120,30 @@ impl Held {
         let metadata = &pod.metadata;
         let uid = metadata.uid.clone()?;
         let (namespace, name) = key(pod);
-        let made = metadata.creation_timestamp.as_ref();
-        // By the API server's clock, or ours, whichever lets it go sooner.
-        let made = made.map_or(now, |made| SystemTime::from(made.0).min(now));
-        let known = self.pods.get(&key(pod)).filter(|known| known.uid == uid);
+        let known = self.pods.get(&key(pod));
+        let known = known.filter(|known| known.pod.uid == uid);
+        let since = known.map_or_else(
+            || {
+                // By the API server's clock and ours, or since it is seen, whichever lets it go sooner. Once:
+                // either clock may be set while it waits.
+                let made = metadata.creation_timestamp.as_ref();
+                let age = made.and_then(|made| now.duration_since(SystemTime::from(made.0)).ok());
+                let seen = Instant::now();
+                seen.checked_sub(age.unwrap_or_default()).unwrap_or(seen)
+            },
+            |known| known.since,
+        );
         let names = spec.image_pull_secrets.iter();
         let secrets: BTreeSet<_> = names
             .filter_map(|entry| SecretName::parse(entry.name.as_str()?).ok())
             .collect();
-        Some(HeldPod {
+        let pod = HeldPod {
             namespace,
             name,
             uid,
             secrets,
-            since: known.map_or(made, |known| known.since.min(made)),
-        })
+        };
+        Some(Waiting { pod, since })
     }
 }
 
@@ -149,44 +176,56 @@ mod tests {
         .unwrap()
     }
 
-    #[test]
-    fn only_pods_with_our_gate_are_held_and_since_they_were_made() {
+    #[tokio::test(start_paused = true)]
+    async fn only_pods_with_our_gate_are_held_and_since_they_were_made() {
         let at = |seconds: u64| UNIX_EPOCH + Duration::from_secs(seconds);
         let ours = ["other", GATE];
         let mut held = Held::default();
         held.take(Event::Init, at(200));
         held.take(Event::InitApply(pod("a", "1", &ours)), at(200));
         held.take(Event::InitApply(pod("b", "2", &["other"])), at(200));
-        assert!(
-            !held.is_synced && held.iter().next().is_none(),
-            "the list is not whole"
-        );
+        assert!(!held.is_synced && held.len() == 0, "the list is not whole");
         held.take(Event::InitDone, at(200));
-        let all: Vec<_> = held.iter().cloned().collect();
-        assert_eq!(all.len(), 1, "the other waits for somebody else");
-        assert_eq!(all[0].since, at(100), "since it was made");
-        let names: Vec<_> = all[0].secrets.iter().map(SecretName::as_str).collect();
+        assert_eq!(held.len(), 1, "the other waits for somebody else");
+        let (first, _) = held.iter(Instant::now()).next().unwrap();
+        let names: Vec<_> = first.secrets.iter().map(SecretName::as_str).collect();
         assert_eq!(names, ["ecr"], "entries that name nothing are no secrets");
 
-        held.take(Event::Apply(pod("a", "1", &ours)), at(50));
-        assert_eq!(
-            held.iter().next().unwrap().since,
-            at(50),
-            "a clock that was set back counts for it"
-        );
         held.take(Event::Apply(pod("a", "1", &["other"])), at(60));
-        assert!(held.iter().next().is_none(), "released");
+        assert_eq!(held.len(), 0, "released");
         held.take(Event::Apply(pod("a", "3", &ours)), at(60));
+        let (now, _) = held.iter(Instant::now()).next().unwrap();
         let old = HeldPod {
             uid: "1".to_owned(),
-            ..held.iter().next().unwrap().clone()
+            ..now.clone()
         };
         held.released(&old);
-        assert!(
-            held.iter().next().is_some(),
-            "the one before was let go, not this"
-        );
+        assert_eq!(held.len(), 1, "the one before was let go, not this");
         held.take(Event::Delete(pod("a", "3", &ours)), at(60));
-        assert!(held.iter().next().is_none(), "deleted");
+        assert_eq!(held.len(), 0, "deleted");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_pod_waits_since_it_was_made_whatever_becomes_of_the_clocks() {
+        let at = |seconds: u64| UNIX_EPOCH + Duration::from_secs(seconds);
+        let waited = |held: &Held| held.iter(Instant::now()).next().unwrap().1.as_secs();
+        // It was made at 100.
+        for (first, then, want, why) in [
+            (200, 200, 100, "since it was made"),
+            (50, 50, 0, "a clock that is behind: since it was seen"),
+            (110, 100_000, 10, "ours is set forward while it waits"),
+            (110, 10, 10, "or back"),
+        ] {
+            let mut held = Held::default();
+            held.take(Event::Apply(pod("a", "1", &[GATE])), at(first));
+            held.take(Event::Apply(pod("a", "1", &[GATE])), at(then));
+            assert_eq!(waited(&held), want, "{why}");
+            tokio::time::advance(Duration::from_secs(5)).await;
+            assert_eq!(waited(&held), want + 5, "{why}: time goes on");
+            held.take(Event::Init, at(then));
+            held.take(Event::InitApply(pod("a", "1", &[GATE])), at(then));
+            held.take(Event::InitDone, at(then));
+            assert_eq!(waited(&held), want + 5, "{why}: listed again");
+        }
     }
 }

@@ -1,12 +1,12 @@
-//! Held Pods + the Secrets that stand + the time → which of them to let go, and why.
+//! Held Pods + the Secrets that stand + how long each has waited → which of them to let go, and why.
 //!
 //! In doubt a Pod goes: one that starts without its secret fails and is told of, one that is held
-//! for ever is not. It knows nothing of how a gate is removed.
+//! for ever is not. It knows nothing of how a gate is removed, nor of clocks that can be set.
 
 use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use crate::names::SecretName;
 
@@ -21,8 +21,6 @@ pub struct HeldPod {
     pub uid: String,
     /// The pull secrets that it names.
     pub secrets: BTreeSet<SecretName>,
-    /// Since when it is held: when it was made, or seen first, whichever was earlier.
-    pub since: SystemTime,
 }
 
 /// What is known of a Secret that a Pod names.
@@ -66,32 +64,29 @@ impl fmt::Display for Reason {
 pub enum Verdict {
     /// It goes.
     Release(Reason),
-    /// It waits, until then at most.
-    Wait(SystemTime),
+    /// It waits, so much longer at most.
+    Wait(Duration),
 }
 
-/// Judges one Pod.
+/// Judges a Pod that has waited for so long.
 pub fn judge(
     pod: &HeldPod,
     standing: impl Fn(&SecretName) -> Standing,
-    now: SystemTime,
+    waited: Duration,
 ) -> Verdict {
     let mut late = Vec::new();
-    let mut until: Option<SystemTime> = None;
+    let mut left: Option<Duration> = None;
     for name in &pod.secrets {
         let Standing::Awaited(timeout) = standing(name) else {
             continue;
         };
-        // A time that no clock has would be for ever.
-        let end = pod.since.checked_add(timeout).unwrap_or(now);
-        if end <= now {
-            late.push(name.clone());
-        } else {
-            until = Some(until.map_or(end, |other| other.max(end)));
+        match timeout.checked_sub(waited).filter(|left| !left.is_zero()) {
+            None => late.push(name.clone()),
+            Some(more) => left = Some(left.map_or(more, |other| other.max(more))),
         }
     }
-    match until {
-        Some(until) => Verdict::Wait(until),
+    match left {
+        Some(left) => Verdict::Wait(left),
         None if late.is_empty() => Verdict::Release(Reason::Ready),
         None => Verdict::Release(Reason::TimedOut(late)),
     }
@@ -100,12 +95,11 @@ pub fn judge(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::UNIX_EPOCH;
 
     #[test]
     fn a_pod_waits_for_what_it_names_and_no_longer_than_each_may_be_waited_for() {
         use Standing::{Awaited, NotAwaited, There};
-        let at = |seconds: u64| UNIX_EPOCH + Duration::from_secs(1000 + seconds);
+        let seconds = Duration::from_secs;
         let name = |text: &str| SecretName::parse(text).unwrap();
         let minute = Awaited(Duration::from_mins(1));
         let short = Awaited(Duration::from_secs(5));
@@ -114,44 +108,42 @@ mod tests {
             let names = names.iter().map(|text| name(text));
             Verdict::Release(Reason::TimedOut(names.collect()))
         };
-        for (a, b, now, want, why) in [
+        for (a, b, waited, want, why) in [
             (There, There, 1, ready.clone(), "both are there"),
             (There, NotAwaited, 1, ready.clone(), "the other is nobody's"),
             (NotAwaited, NotAwaited, 1, ready.clone(), "nothing keeps it"),
-            (There, minute, 1, Verdict::Wait(at(60)), "one is missing"),
+            (
+                There,
+                minute,
+                1,
+                Verdict::Wait(seconds(59)),
+                "one is missing",
+            ),
             (
                 short,
                 minute,
                 1,
-                Verdict::Wait(at(60)),
+                Verdict::Wait(seconds(59)),
                 "the longer one counts",
             ),
             (
                 short,
                 minute,
                 6,
-                Verdict::Wait(at(60)),
+                Verdict::Wait(seconds(54)),
                 "also when the other is over",
             ),
             (short, There, 5, timed_out(&["a"]), "its time is over"),
             (short, minute, 60, timed_out(&["a", "b"]), "both are over"),
-            (
-                Awaited(Duration::MAX),
-                There,
-                1,
-                timed_out(&["a"]),
-                "for ever is never",
-            ),
         ] {
             let pod = HeldPod {
                 namespace: "web".into(),
                 name: "p".to_owned(),
                 uid: "u".to_owned(),
                 secrets: [name("a"), name("b")].into(),
-                since: at(0),
             };
             let standing = |secret: &SecretName| if secret.as_str() == "a" { a } else { b };
-            assert_eq!(judge(&pod, standing, at(now)), want, "{why}");
+            assert_eq!(judge(&pod, standing, seconds(waited)), want, "{why}");
         }
     }
 

@@ -13,7 +13,8 @@ const SHORTEST: Duration = Duration::from_secs(1);
 const SKEW: Duration = Duration::from_mins(5);
 /// After the first failure; each later one waits twice as long, up to [`LONGEST`].
 const FIRST: Duration = Duration::from_secs(1);
-const LONGEST: Duration = Duration::from_mins(5);
+/// Nothing waits longer behind a failure.
+pub const LONGEST: Duration = Duration::from_mins(5);
 
 /// A number from 0 to 1 that differs from credential to credential and from time to time.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -79,6 +80,14 @@ fn whole(at: SystemTime) -> SystemTime {
     let part = since.map_or(0, |since| since.subsec_nanos());
     at.checked_sub(Duration::from_nanos(part.into()))
         .unwrap_or(at)
+}
+
+/// When to try again what was to be tried at this time: now, if that is so far off that the clock must have
+/// been set back since.
+#[must_use]
+pub fn within_reach(at: SystemTime, now: SystemTime) -> SystemTime {
+    let is_far = at.duration_since(now).is_ok_and(|left| left > LONGEST);
+    if is_far { now } else { at }
 }
 
 /// How long to wait after so many failures in a row, from the first on: up to a fifth less at random.
@@ -201,6 +210,17 @@ mod tests {
         ] {
             let lifetime = Lifetime { issued, expires }.in_whole_seconds();
             assert_eq!((lifetime.issued, lifetime.expires), want, "{why}");
+        }
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_makes_nothing_wait_longer() {
+        for (next, now, want, why) in [
+            (at(300), at(0), at(300), "the longest wait"),
+            (at(301), at(0), at(0), "longer than anything waits"),
+            (at(5), at(9), at(5), "its time has come"),
+        ] {
+            assert_eq!(within_reach(next, now), want, "{why}");
         }
     }
 

@@ -3,7 +3,7 @@
 //! One that says what it should is not written, and one that was written a moment ago waits for more to
 //! say. It decides nothing about Secrets or Pods.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::ConfigMap;
@@ -26,6 +26,7 @@ pub(super) fn config_maps() -> Config {
 /// What one of them says.
 #[derive(Clone, Debug, Default)]
 struct Said {
+    version: Option<u64>,
     text: String,
     status: Status,
 }
@@ -37,7 +38,18 @@ impl Said {
         let text = text.unwrap_or_default();
         // One that cannot be read says nothing, and is written anew.
         let status = Status::parse(&text).unwrap_or_default();
-        Self { text, status }
+        let version = map.metadata.resource_version.as_ref();
+        let version = version.and_then(|version| version.parse().ok());
+        Self {
+            version,
+            text,
+            status,
+        }
+    }
+
+    /// The answer to our own write may come before what the watch still has to tell.
+    fn is_older(&self, held: &Self) -> bool {
+        matches!((self.version, held.version), (Some(version), Some(held)) if version < held)
     }
 }
 
@@ -50,7 +62,7 @@ pub(super) struct Announced {
     /// When each may be written again. Absent: at once.
     rest: BTreeMap<Shard, Instant>,
     /// Which are being written.
-    busy: BTreeMap<Shard, String>,
+    busy: BTreeSet<Shard>,
 }
 
 impl Announced {
@@ -73,18 +85,30 @@ impl Announced {
                 let Some(shard) = shard(&map) else {
                     return false;
                 };
-                self.seen.insert(shard, Said::of(&map));
-                return shard == Shard::FIRST;
+                return self.set(shard, Said::of(&map)) && shard == Shard::FIRST;
             }
             Event::Delete(map) => {
                 let Some(shard) = shard(&map) else {
                     return false;
                 };
-                self.seen.remove(&shard);
-                return shard == Shard::FIRST;
+                let held = self.seen.get(&shard);
+                if held.is_some_and(|held| !Said::of(&map).is_older(held)) {
+                    self.seen.remove(&shard);
+                    return shard == Shard::FIRST;
+                }
             }
         }
         false
+    }
+
+    /// What one says now, by the watch or by the answer to a write. Whether that is news.
+    fn set(&mut self, shard: Shard, said: Said) -> bool {
+        let held = self.seen.get(&shard);
+        if held.is_some_and(|held| said.is_older(held)) {
+            return false;
+        }
+        self.seen.insert(shard, said);
+        true
     }
 
     /// What is remembered from before, by whichever controller led then.
@@ -115,7 +139,7 @@ impl Announced {
         for shard in Shard::all() {
             let said = self.seen.get(&shard);
             let status = wanted.remove(&shard).unwrap_or_default();
-            if self.busy.contains_key(&shard) || (said.is_none() && status == Status::default()) {
+            if self.busy.contains(&shard) || (said.is_none() && status == Status::default()) {
                 continue;
             }
             if said.is_some_and(|said| said.status == status && !said.text.is_empty()) {
@@ -126,23 +150,28 @@ impl Announced {
                     wake = Some(wake.map_or(*until, |other| other.min(*until)));
                 }
                 _ => {
-                    let text = status.to_text();
-                    self.busy.insert(shard, text.clone());
-                    due.push((shard, text));
+                    self.busy.insert(shard);
+                    due.push((shard, status.to_text()));
                 }
             }
         }
         (due, wake)
     }
 
-    /// A write has ended.
-    pub(super) fn written(&mut self, shard: Shard, went_well: bool, now: Instant) {
-        let text = self.busy.remove(&shard);
-        let pause = if went_well { PAUSE } else { AGAIN };
+    /// A write has ended: this is there now, if it went well.
+    pub(super) fn written(&mut self, shard: Shard, now_there: Option<&ConfigMap>, now: Instant) {
+        self.busy.remove(&shard);
+        let pause = if now_there.is_some() { PAUSE } else { AGAIN };
         self.rest.insert(shard, now + pause);
-        if let (true, Some(text)) = (went_well, text) {
-            let status = Status::parse(&text).unwrap_or_default();
-            self.seen.insert(shard, Said { text, status });
+        if let Some(map) = now_there {
+            self.set(shard, Said::of(map));
+        }
+    }
+
+    /// Nobody knows what became of the writes that were under way: each has failed.
+    pub(super) fn lost(&mut self, now: Instant) {
+        for shard in std::mem::take(&mut self.busy) {
+            self.written(shard, None, now);
         }
     }
 }
@@ -153,9 +182,14 @@ mod tests {
     use crate::names::SecretName;
     use serde_json::json;
 
-    fn map(name: &str, text: &str) -> ConfigMap {
-        serde_json::from_value(json!({"metadata": {"name": name}, "data": {STATUS_KEY: text}}))
-            .unwrap()
+    fn map(name: &str, version: u32, text: &str) -> ConfigMap {
+        let metadata = json!({"name": name, "resourceVersion": version.to_string()});
+        serde_json::from_value(json!({"metadata": metadata, "data": {STATUS_KEY: text}})).unwrap()
+    }
+
+    /// The first of them.
+    fn saying(version: u32, status: &Status) -> ConfigMap {
+        map("pullpass-status-0", version, &status.to_text())
     }
 
     fn remembering(name: &str) -> Status {
@@ -187,7 +221,7 @@ mod tests {
             announced.due(first(&status), start).0.is_empty(),
             "it is under way"
         );
-        announced.written(Shard::FIRST, true, start);
+        announced.written(Shard::FIRST, Some(&saying(5, &status)), start);
         assert!(
             announced.due(first(&status), start).0.is_empty(),
             "it is written"
@@ -197,13 +231,18 @@ mod tests {
             Some(&status.memory),
             "also before the watch says so"
         );
+        let news = announced.take(Event::Apply(saying(4, &remembering("old"))));
+        let said = announced.memory() == Some(&status.memory);
+        assert!(said && !news, "what was there before the write");
+        assert!(!announced.take(Event::Delete(saying(4, &status))));
+        assert!(announced.memory().is_some(), "the one before was deleted");
 
         let other = remembering("ecr");
         let (due, wake) = announced.due(first(&other), start);
         assert_eq!((due.len(), wake), (0, Some(start + PAUSE)), "in a moment");
         let (due, _) = announced.due(first(&other), start + PAUSE);
         assert_eq!(due.len(), 1);
-        announced.written(Shard::FIRST, false, start + PAUSE);
+        announced.written(Shard::FIRST, None, start + PAUSE);
         let (due, wake) = announced.due(first(&other), start + PAUSE * 2);
         assert_eq!(
             (due.len(), wake),
@@ -223,14 +262,14 @@ mod tests {
         ] {
             let mut announced = Announced::default();
             announced.take(Event::Init);
-            announced.take(Event::InitApply(map("pullpass-status-0", text)));
-            announced.take(Event::InitApply(map("another", text)));
+            announced.take(Event::InitApply(map("pullpass-status-0", 1, text)));
+            announced.take(Event::InitApply(map("another", 1, text)));
             announced.take(Event::InitDone);
             let (due, _) = announced.due(first(&status), Instant::now());
             assert_eq!(due.len(), 1, "{why}");
         }
         let mut announced = Announced::default();
-        announced.take(Event::Apply(map("pullpass-status-0", &status.to_text())));
+        announced.take(Event::Apply(saying(1, &status)));
         assert!(
             announced.due(first(&status), Instant::now()).0.is_empty(),
             "it is there"
@@ -241,8 +280,9 @@ mod tests {
             Status::default().to_text(),
             "nothing is left to say"
         );
-        announced.written(Shard::FIRST, true, Instant::now());
-        announced.take(Event::Delete(map("pullpass-status-0", "")));
+        let nothing = saying(2, &Status::default());
+        announced.written(Shard::FIRST, Some(&nothing), Instant::now());
+        announced.take(Event::Delete(saying(3, &Status::default())));
         let later = Instant::now() + PAUSE;
         assert_eq!(
             announced.due(first(&status), later).0.len(),

@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
@@ -17,8 +17,8 @@ use crate::docker_config::{Digest, DockerConfig, Format, read};
 use crate::metrics::CredentialState;
 use crate::names::SecretName;
 use crate::plan::gates::Standing;
-use crate::plan::refresh::{Chance, Lifetime};
-use crate::plan::secrets::{Copy, Marks, Owner, Plan, Step, Value, Waits, Wanted, plan};
+use crate::plan::refresh::{Chance, Lifetime, within_reach};
+use crate::plan::secrets::{Action, Copy, Marks, Owner, Plan, Step, Value, Waits, Wanted, plan};
 use crate::policy::config_maps::ConfigMapName;
 use crate::policy::document::{Credential, CredentialSource};
 use crate::policy::table::Table;
@@ -26,6 +26,8 @@ use crate::status::Remembered;
 
 /// How long a Pod waits for a Secret of which we see no reason to come to its namespace.
 const UNREACHED: Duration = Duration::from_secs(3);
+/// A Secret that has to go stays for so long: a ConfigMap that is deleted and made again moves none.
+const GRACE: Duration = Duration::from_secs(5);
 
 /// What a policy says of a credential.
 #[derive(Clone, Debug)]
@@ -101,7 +103,13 @@ pub(super) struct Material {
 }
 
 impl Material {
-    pub(super) fn of(config: &DockerConfig, lifetime: Lifetime, source: Digest) -> Self {
+    pub(super) fn of(config: &DockerConfig, mut lifetime: Lifetime, source: Digest) -> Self {
+        // In whole seconds, as it is remembered: a controller that takes it over says of it what we say.
+        let whole = |at: SystemTime| {
+            let since = at.duration_since(UNIX_EPOCH).unwrap_or_default();
+            UNIX_EPOCH + Duration::from_secs(since.as_secs())
+        };
+        lifetime.expires = lifetime.expires.map(whole);
         Self {
             json: Arc::new(ByteString(config.to_json())),
             digest: config.digest(),
@@ -118,15 +126,14 @@ impl Material {
         Self::of(&fetched.config, lifetime.in_whole_seconds(), source)
     }
 
-    /// What a controller before us wrote, if this is it and a kubelet can read it.
-    fn taken_over(remembered: &Remembered, secret: &Secret) -> Option<Self> {
-        let json = secret::content(secret)?;
-        if Digest::of(&json.0) != remembered.digest {
+    /// What another controller wrote, if this is it and a kubelet can read it.
+    fn taken_over(remembered: &Remembered, seen: &Seen) -> Option<Self> {
+        if seen.digest != remembered.digest {
             return None;
         }
-        read(Format::DockerConfigJson, &json.0).ok()?;
+        read(Format::DockerConfigJson, &seen.json.0).ok()?;
         Some(Self {
-            json: Arc::new(json.clone()),
+            json: Arc::clone(&seen.json),
             digest: remembered.digest,
             lifetime: Lifetime {
                 issued: remembered.issued,
@@ -144,6 +151,12 @@ impl Material {
             expires: self.lifetime.expires,
         }
     }
+}
+
+/// What a copy was last seen to hold: perhaps what another controller has fetched.
+struct Seen {
+    digest: Digest,
+    json: Arc<ByteString>,
 }
 
 /// What is known of the copies.
@@ -169,13 +182,22 @@ pub(super) enum Asking {
     Asked { failures: u32 },
 }
 
+/// It may be asked as soon as there is a reason.
+const IDLE: Asking = Asking::Idle {
+    failures: 0,
+    next: None,
+};
+
 /// A credential that is kept, or was.
 pub(super) struct Kept {
     /// None: no policy declares it any more.
     pub(super) row: Option<Row>,
-    /// Since when, by a clock that nobody sets.
-    pub(super) retired: Option<Instant>,
+    /// Whether its Secrets go when its row goes. Of a name that is only remembered they do.
+    leaves: bool,
     pub(super) material: Option<Material>,
+    /// The value was fetched by this process since it leads: nobody can know a newer one.
+    pub(super) is_own: bool,
+    seen: Option<Seen>,
     pub(super) asking: Asking,
     /// Since when its source has given nothing good.
     pub(super) lacking: Option<SystemTime>,
@@ -186,24 +208,27 @@ pub(super) struct Kept {
     listing: Option<BTreeMap<Arc<str>, Copy>>,
     pub(super) listed: Listed,
     pub(super) waits: Waits,
+    /// Since when copies have to go, by a clock that nobody sets.
+    leaving: BTreeMap<Arc<str>, Instant>,
     /// Steps that were planned and not begun.
     pub(super) queue: VecDeque<Step>,
     pub(super) last: Plan,
     /// A plan is to be made.
     pub(super) is_dirty: bool,
     pub(super) planned: Option<Instant>,
+    /// When copies that have to go may go.
+    pub(super) leave_at: Option<Instant>,
 }
 
 impl Kept {
     pub(super) fn new(row: Option<Row>, chance: Chance) -> Self {
         Self {
             row,
-            retired: None,
+            leaves: true,
             material: None,
-            asking: Asking::Idle {
-                failures: 0,
-                next: None,
-            },
+            is_own: false,
+            seen: None,
+            asking: IDLE,
             lacking: None,
             chance,
             reach: BTreeSet::new(),
@@ -211,24 +236,27 @@ impl Kept {
             listing: None,
             listed: Listed::No,
             waits: Waits::default(),
+            leaving: BTreeMap::new(),
             queue: VecDeque::new(),
             last: Plan::default(),
             is_dirty: true,
             planned: None,
+            leave_at: None,
         }
     }
 
-    /// Takes a change of the copies. A value that a controller before us wrote is taken over. Whether copies
-    /// have come or gone: a rotation's thousands of changes are no news to the status.
+    /// Takes a change of the copies. A value that another controller wrote is taken over. Whether copies have
+    /// come or gone: a rotation's thousands of changes are no news to the status.
     pub(super) fn take(&mut self, event: Event<Secret>, remembered: Option<&Remembered>) -> bool {
         match event {
             Event::Init => self.listing = Some(BTreeMap::new()),
             Event::InitApply(secret) => {
-                self.take_over(&secret, remembered);
-                if let (Some(listing), Some((namespace, copy))) =
-                    (&mut self.listing, known(&secret))
-                {
-                    listing.insert(namespace, copy);
+                let Some((namespace, copy)) = known(&secret) else {
+                    return false;
+                };
+                self.look_at(&secret, &copy, remembered);
+                if let Some(listing) = &mut self.listing {
+                    put(listing, namespace, copy);
                 }
             }
             Event::InitDone => {
@@ -241,9 +269,9 @@ impl Kept {
                 return true;
             }
             Event::Apply(secret) => {
-                self.take_over(&secret, remembered);
                 if let Some((namespace, copy)) = known(&secret) {
-                    return self.set(namespace, copy);
+                    self.look_at(&secret, &copy, remembered);
+                    return self.set(&namespace, copy);
                 }
             }
             Event::Delete(secret) => {
@@ -263,71 +291,130 @@ impl Kept {
     }
 
     /// What a Secret is now, by the watch or by the answer to a write. Whether there was none before.
-    pub(super) fn set(&mut self, namespace: Arc<str>, copy: Copy) -> bool {
-        let held = self.copies.get(&namespace);
-        if held.is_some_and(|held| is_older(&copy, held) || copy.version == held.version) {
-            return false;
+    pub(super) fn set(&mut self, namespace: &Arc<str>, copy: Copy) -> bool {
+        // A list that began before the write may not have it.
+        if let Some(listing) = &mut self.listing {
+            put(listing, Arc::clone(namespace), copy.clone());
         }
+        let held = self.copies.get(namespace);
+        let is_new = held.is_none();
         let same = held.is_some_and(|held| held.uid == copy.uid && held.owner == copy.owner);
-        if !same {
-            self.waits.changed(&namespace);
+        if put(&mut self.copies, Arc::clone(namespace), copy) && !same {
+            self.waits.changed(namespace);
             self.is_dirty = true;
         }
-        self.copies.insert(namespace, copy).is_none()
+        is_new
     }
 
-    fn take_over(&mut self, secret: &Secret, remembered: Option<&Remembered>) {
-        let (Some(row), Some(remembered)) = (&self.row, remembered) else {
+    /// A Secret was removed by us; another one of its name may be there already. Whether it was known.
+    pub(super) fn removed(&mut self, namespace: &str, uid: &str) -> bool {
+        let mut was_known = false;
+        let all = self.listing.iter_mut().chain([&mut self.copies]);
+        for copies in all {
+            if copies.get(namespace).is_some_and(|held| held.uid == uid) {
+                copies.remove(namespace);
+                was_known = true;
+            }
+        }
+        was_known
+    }
+
+    /// Keeps what a copy of ours holds, and takes it over if it is what another controller has fetched.
+    fn look_at(&mut self, secret: &Secret, copy: &Copy, remembered: Option<&Remembered>) {
+        let Owner::Us { digest, .. } = copy.owner else {
             return;
         };
-        let known = self.material.as_ref();
-        if !row.is_fetched()
-            || row.source != remembered.source
-            || known.is_some_and(|known| known.digest == remembered.digest)
+        if !self.row.as_ref().is_some_and(Row::is_fetched)
+            || self.seen.as_ref().is_some_and(|seen| seen.digest == digest)
         {
             return;
         }
-        let is_newer = known.is_none_or(|known| known.lifetime.issued < remembered.issued);
-        if let Some(material) = Material::taken_over(remembered, secret).filter(|_| is_newer) {
-            self.material = Some(material);
-            self.is_dirty = true;
+        if let Some(json) = secret::content(secret) {
+            let json = Arc::new(json.clone());
+            self.seen = Some(Seen { digest, json });
         }
+        if let Some(remembered) = remembered {
+            self.recall(remembered);
+        }
+    }
+
+    /// Another controller has fetched a value, perhaps a newer one than ours: then that is the one, and
+    /// ours is none any more. It is taken from a copy, or has to be fetched again.
+    pub(super) fn recall(&mut self, remembered: &Remembered) {
+        let is_of = |row: &Row| row.is_fetched() && row.source == remembered.source;
+        if self.is_own || !self.row.as_ref().is_some_and(is_of) {
+            return;
+        }
+        let is_known = |held: &Material| {
+            held.digest == remembered.digest || held.lifetime.issued >= remembered.issued
+        };
+        if self.material.as_ref().is_some_and(is_known) {
+            return;
+        }
+        let seen = self.seen.as_ref();
+        let material = seen.and_then(|seen| Material::taken_over(remembered, seen));
+        self.is_dirty |= material.is_some() || self.material.is_some();
+        self.material = material;
     }
 
     /// What the row says now. A value of another source is none of its.
     pub(super) fn declare(&mut self, row: Row) {
-        let moved = self
-            .row
-            .as_ref()
-            .is_none_or(|before| before.source != row.source);
-        if moved {
+        let is_other = |material: &Material| material.source != row.source;
+        let before = self.row.as_ref();
+        if self.material.as_ref().is_some_and(is_other)
+            || before.is_some_and(|before| before.source != row.source)
+        {
             self.material = None;
             self.lacking = None;
-            self.asking = Asking::Idle {
-                failures: 0,
-                next: None,
-            };
+            self.is_own = false;
+            self.asking = IDLE;
         }
+        self.leaves = row.is_remembered();
         self.row = Some(row);
-        self.retired = None;
         self.is_dirty = true;
     }
 
-    /// No policy declares it any more.
+    /// No policy declares it any more. Its value stays for a while: it may be declared again.
     pub(super) fn retire(&mut self) {
-        if self.row.take().is_some() || self.retired.is_none() {
-            self.retired = Some(Instant::now());
-            self.material = None;
+        if self.row.take().is_some() {
+            self.asking = IDLE;
             self.reach.clear();
             self.is_dirty = true;
         }
     }
 
-    /// Makes the plan anew. `is_removable`: Secrets of a row that is gone may go.
-    pub(super) fn plan(&mut self, is_removable: bool, now: SystemTime) {
+    /// Whether there is nothing left of one that no policy declares: no Secret that would have to go, and
+    /// none on its way. What may not be read is not waited for, unless something is known to be there.
+    pub(super) fn is_over(&self) -> bool {
+        self.row.is_none() && (!self.leaves || (self.ours() == 0 && !self.waits.is_busy()))
+    }
+
+    /// Whether its name has to be remembered, if it is known to have been, because Secrets of ours may be left.
+    pub(super) fn is_remembered(&self, was_known: bool) -> bool {
+        match &self.row {
+            // Of a name that may not be read nothing was written.
+            Some(row) => row.is_remembered() && (was_known || self.listed == Listed::Whole),
+            None => {
+                self.leaves && !(self.is_over() && self.listed == Listed::Whole) && {
+                    was_known || self.ours() > 0
+                }
+            }
+        }
+    }
+
+    /// Whether Secrets are left of it that no right covers any more.
+    pub(super) fn is_orphaned(&self) -> bool {
+        self.row.is_none() && self.leaves && {
+            self.listed == Listed::Denied || self.waits.is_refused()
+        }
+    }
+
+    /// Makes the plan anew. `may_remove`: all is known that says where Secrets belong.
+    pub(super) fn plan(&mut self, may_remove: bool, at: Instant, now: SystemTime) {
         self.is_dirty = false;
-        self.planned = Some(Instant::now());
+        self.planned = Some(at);
         self.queue.clear();
+        self.leave_at = None;
         if self.listed != Listed::Whole {
             self.last = Plan::default();
             return;
@@ -338,18 +425,31 @@ impl Kept {
                 value: value.as_ref(),
                 namespaces: &self.reach,
             },
-            Some(_) => Wanted::Watched {
+            None if self.leaves => Wanted::Retired,
+            Some(_) | None => Wanted::Watched {
                 namespaces: &self.reach,
             },
-            None => Wanted::Retired,
         };
-        let is_retired = self.row.is_none();
         let mut plan = plan(wanted, &self.copies, &self.waits, now);
         let steps = std::mem::take(&mut plan.steps);
-        if !is_retired || is_removable {
-            self.queue.extend(steps);
-        }
         self.last = plan;
+        let (reach, copies) = (&self.reach, &self.copies);
+        self.leaving
+            .retain(|name, _| copies.contains_key(name) && !reach.contains(name));
+        for step in steps {
+            if let Action::Remove { .. } = step.action {
+                if !may_remove {
+                    continue;
+                }
+                let since = self.leaving.entry(Arc::clone(&step.namespace));
+                let end = *since.or_insert(at) + GRACE;
+                if end > at {
+                    self.leave_at = Some(self.leave_at.map_or(end, |other| other.min(end)));
+                    continue;
+                }
+            }
+            self.queue.push_back(step);
+        }
     }
 
     fn value(&self) -> Option<Value> {
@@ -378,7 +478,7 @@ impl Kept {
                     next: Some(next), ..
                 },
                 _,
-            ) => Some(next),
+            ) => Some(within_reach(next, now)),
             (Asking::Idle { .. }, None) => Some(now),
             (Asking::Idle { .. }, Some(material)) => {
                 Some(material.lifetime.renew_at(now, self.chance))
@@ -403,18 +503,18 @@ impl Kept {
         }
     }
 
-    /// How a Secret that a Pod of this namespace names stands.
-    pub(super) fn standing(&self, namespace: &str) -> Standing {
+    /// How a Secret that a Pod of this namespace names stands. `is_known`: the namespace is.
+    pub(super) fn standing(&self, namespace: &str, is_known: bool) -> Standing {
         let Some(row) = self.row.as_ref().filter(|row| row.credential.hold_pods) else {
             return Standing::NotAwaited;
         };
         let timeout = row.credential.hold_timeout;
         if self.copies.contains_key(namespace) {
             Standing::There
-        } else if self.reach.contains(namespace) {
+        } else if self.reach.contains(namespace) || !is_known {
             Standing::Awaited(timeout)
         } else {
-            // The webhook may have read of the namespace, or of its labels, a moment before us.
+            // The webhook may have read of the namespace's labels a moment before us.
             Standing::Awaited(timeout.min(UNREACHED))
         }
     }
@@ -428,7 +528,7 @@ impl Kept {
     /// For the metrics.
     pub(super) fn state(&self, now: SystemTime) -> CredentialState {
         let counts = self.last.counts;
-        let is_lost = self.listed == Listed::Denied && self.row.is_none();
+        let is_lost = self.is_orphaned();
         // What goes nowhere is not kept fresh.
         let is_needed = !self.reach.is_empty();
         let material = self.material.as_ref().filter(|_| is_needed);
@@ -458,6 +558,16 @@ fn known(secret: &Secret) -> Option<(Arc<str>, Copy)> {
     Some((namespace.into(), secret::copy(secret)?))
 }
 
+/// Puts a copy where no newer one is. Whether it is news.
+fn put(copies: &mut BTreeMap<Arc<str>, Copy>, namespace: Arc<str>, copy: Copy) -> bool {
+    let held = copies.get(&namespace);
+    if held.is_some_and(|held| is_older(&copy, held) || copy.version == held.version) {
+        return false;
+    }
+    copies.insert(namespace, copy);
+    true
+}
+
 /// The answer to our own write may come before what the watch still has to tell.
 fn is_older(copy: &Copy, held: &Copy) -> bool {
     match (copy.version.parse::<u64>(), held.version.parse::<u64>()) {
@@ -467,47 +577,4 @@ fn is_older(copy: &Copy, held: &Copy) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-
-    fn secret(namespace: &str, uid: &str, version: &str) -> Secret {
-        let metadata = json!({
-            "name": "ecr", "namespace": namespace, "uid": uid, "resourceVersion": version,
-        });
-        serde_json::from_value(json!({ "metadata": metadata })).unwrap()
-    }
-
-    #[test]
-    fn copies_that_come_or_go_are_news_and_one_that_changes_is_none() {
-        let mut kept = Kept::new(None, Chance::of(0));
-        for (event, want, why) in [
-            (Event::Init, false, "a list begins"),
-            (
-                Event::InitApply(secret("web", "a", "1")),
-                false,
-                "it is read",
-            ),
-            (Event::InitDone, true, "it is whole"),
-            (Event::Apply(secret("web", "a", "2")), false, "a rotation"),
-            (Event::Apply(secret("web", "a", "2")), false, "told twice"),
-            (Event::Apply(secret("api", "b", "3")), true, "one more"),
-            (
-                Event::Apply(secret("api", "c", "5")),
-                false,
-                "another in its place",
-            ),
-            (
-                Event::Delete(secret("api", "b", "4")),
-                false,
-                "the one before it",
-            ),
-            (Event::Delete(secret("web", "a", "6")), true, "it is gone"),
-            (Event::Delete(secret("web", "a", "6")), false, "it was"),
-        ] {
-            assert_eq!(kept.take(event, None), want, "{why}");
-        }
-        let namespaces: Vec<_> = kept.copies.keys().map(|n| &**n).collect();
-        assert_eq!(namespaces, ["api"]);
-    }
-}
+mod tests;

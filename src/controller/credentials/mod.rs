@@ -5,6 +5,7 @@
 
 mod announced;
 mod kept;
+mod releases;
 mod secret;
 mod state;
 mod tell;
@@ -109,9 +110,14 @@ impl Credentials {
             let wake = self.round(leads);
             // Each arm can be dropped: streams and sets keep what they have not given.
             tokio::select! {
-                biased;
                 _ = stop.wait_for(|stop| *stop) => break,
-                done = self.work.next() => self.state.done(done, SystemTime::now()),
+                done = self.work.next() => {
+                    let now = SystemTime::now();
+                    self.state.done(done, now);
+                    while let Some(done) = self.work.next_now() {
+                        self.state.done(done, now);
+                    }
+                }
                 changed = self.policies.changed() => {
                     if changed.is_err() {
                         // Whoever reads policies has ended, and the process with it.
@@ -144,15 +150,15 @@ impl Credentials {
         let now = SystemTime::now();
         let mut wake = Instant::now() + LOOK;
         let mut sooner = |at: Option<Instant>| wake = at.map_or(wake, |at| at.min(wake));
-        self.state.settle(&mut self.watches);
+        sooner(self.state.settle(&mut self.watches));
         sooner(self.state.plan(now));
         if leads {
             sooner(self.state.ask(&mut self.work, now));
             self.state.write(&mut self.work);
             sooner(self.state.announce(&mut self.work));
-            sooner(self.state.release(&mut self.work, now));
+            sooner(self.state.release(&mut self.work));
+            sooner(self.state.show(now));
         }
-        self.state.show(now, leads);
         self.switch.set(self.state.health());
         wake
     }

@@ -10,7 +10,7 @@ use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::jiff::Timestamp;
 
-use super::super::apply::OURS;
+use super::super::apply::{FIELD_MANAGER, OURS};
 use crate::docker_config::{Digest, Format};
 use crate::plan::secrets::{Copy, Marks, Owner};
 
@@ -40,8 +40,10 @@ pub(super) fn copy(secret: &Secret) -> Option<Copy> {
         .map(String::as_str)
         == Some(OURS.1);
     let typed = secret.type_.as_deref() == Some(Format::DockerConfigJson.secret_type());
-    let here =
-        said(NAMESPACE).is_none_or(|namespace| Some(namespace) == metadata.namespace.as_deref());
+    let here = match said(NAMESPACE) {
+        Some(namespace) => Some(namespace) == metadata.namespace.as_deref(),
+        None => is_applied(secret),
+    };
     let owner = if labelled && typed && here {
         let marks = Marks {
             policy: said(POLICY).unwrap_or_default().to_owned(),
@@ -57,6 +59,15 @@ pub(super) fn copy(secret: &Secret) -> Option<Copy> {
         uid: metadata.uid.clone()?,
         version: metadata.resource_version.clone()?,
         owner,
+    })
+}
+
+/// Whether we have applied it, by the API server's own word: labels are copied by many a tool.
+fn is_applied(secret: &Secret) -> bool {
+    let mut entries = secret.metadata.managed_fields.iter().flatten();
+    entries.any(|entry| {
+        entry.manager.as_deref() == Some(FIELD_MANAGER)
+            && entry.operation.as_deref() == Some("Apply")
     })
 }
 
@@ -94,6 +105,7 @@ mod tests {
                 "name": "ecr", "namespace": "web", "uid": "u", "resourceVersion": "7",
                 "labels": {OURS.0: OURS.1},
                 "annotations": annotations(&marks, "web"),
+                "managedFields": [{"manager": FIELD_MANAGER, "operation": "Apply"}],
             },
             "type": "kubernetes.io/dockerconfigjson",
             "data": {".dockerconfigjson": "e30="},
@@ -130,6 +142,14 @@ mod tests {
                 json!({"metadata": {"annotations": null}}),
                 true,
                 "its annotations were removed by hand",
+            ),
+            (
+                json!({"metadata": {"annotations": null, "managedFields": [
+                    {"manager": "copier", "operation": "Update"},
+                    {"manager": FIELD_MANAGER, "operation": "Update"},
+                ]}}),
+                false,
+                "a tool copied the label alone",
             ),
             (json!({"data": null}), true, "its value was removed by hand"),
         ] {

@@ -8,28 +8,29 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use k8s_openapi::api::core::v1::Secret;
+use kube::Resource as _;
 use kube::runtime::watcher::Event;
 use tokio::time::Instant;
 
 use super::super::events::Teller;
-use super::super::held::Held;
 use super::super::lease::random;
 use super::super::refusal::obstacle;
 use super::super::watching::{Known, Slot};
 use super::announced::Announced;
 use super::kept::{Asking, Kept, Listed, Material, Row};
+use super::releases::Releases;
 use super::secret;
 use super::tell::Tell;
 use super::watches::{Change, Watches};
 use super::writing::{Done, Work};
-use crate::cluster::fold::{self, Fold};
+use crate::cluster::fold::{self, Fold, Namespace};
 use crate::cluster::policies::InForce;
 use crate::cluster::watch::{is_denied, tell_failure};
 use crate::controller::apply::WriteError;
 use crate::credentials::secret_ref::read_source;
 use crate::metrics::{Metrics, Reconcile, Resource, SecretWrite};
 use crate::names::SecretName;
-use crate::plan::gates::{Verdict, judge};
+use crate::plan::gates::Standing;
 use crate::plan::reach::Reach;
 use crate::plan::refresh::{Chance, Lifetime, backoff};
 use crate::plan::secrets::{Action, Obstacle, Step};
@@ -41,15 +42,6 @@ use crate::status::{Memory, Remembered, Shard, Status};
 
 /// The time between two plans of one credential: a storm of changes is planned for twenty times a second.
 const PAUSE: Duration = Duration::from_millis(50);
-/// Secrets of a row that is gone stay for so long: a ConfigMap that is deleted and made again moves none.
-const GRACE: Duration = Duration::from_secs(5);
-/// What waits until later than that waits by a clock that was set.
-const LONGEST_WAIT: Duration = Duration::from_mins(10);
-/// Whether Pods may be let go is asked again after it.
-const RIGHT: Duration = Duration::from_mins(1);
-/// A Pod that could not be let go is tried again after it.
-const AGAIN: Duration = Duration::from_secs(1);
-
 pub(super) struct State {
     scope: ScopeOptions,
     tell: Tell,
@@ -58,21 +50,18 @@ pub(super) struct State {
     namespaces: Fold<Namespaces>,
     /// Namespaces or rules have changed since it was looked where credentials go.
     has_moved: bool,
+    /// When it was looked.
+    reached: Option<Instant>,
     kept: BTreeMap<SecretName, Kept>,
     sources: BTreeMap<SecretName, Slot<Secret>>,
     announced: Announced,
-    held: Held,
-    /// Pods that are being let go, or could not be: by uid, until when.
-    releasing: BTreeMap<String, Option<Instant>>,
-    /// Whether we may let Pods go; unknown before it was asked.
-    may_release: Option<bool>,
-    /// When that is asked again. Absent: now.
-    right_at: Option<Instant>,
-    is_asking_right: bool,
+    releases: Releases,
     /// Something has changed that the status ConfigMaps may have to say.
     has_news: bool,
     /// When it was looked last what they should say.
     told: Option<Instant>,
+    /// When metrics were set last.
+    shown: Option<Instant>,
 }
 
 impl State {
@@ -89,16 +78,14 @@ impl State {
             reach: Reach::default(),
             namespaces: fold::namespaces(),
             has_moved: true,
+            reached: None,
             kept: BTreeMap::new(),
             sources: BTreeMap::new(),
             announced: Announced::default(),
-            held: Held::default(),
-            releasing: BTreeMap::new(),
-            may_release: None,
-            right_at: None,
-            is_asking_right: false,
+            releases: Releases::default(),
             has_news: true,
             told: None,
+            shown: None,
         }
     }
 
@@ -108,10 +95,14 @@ impl State {
 
     /// This process leads from now on, or does not any more.
     pub(super) fn leads(&mut self, leads: bool) {
+        for kept in self.kept.values_mut() {
+            // Others may have fetched since, or will.
+            kept.is_own = false;
+        }
         if leads {
             self.tell.anew();
-            self.may_release = None;
-            self.right_at = None;
+            self.releases.ask_anew();
+            self.remember();
             // What was found while another led, nobody has told.
             let names: Vec<SecretName> = self.kept.keys().cloned().collect();
             for name in names {
@@ -137,7 +128,7 @@ impl State {
             let kept = kept.or_insert_with(|| Kept::new(None, Chance::of(random())));
             let before = kept.row.as_ref().and_then(Row::copied_from);
             if before != row.copied_from() {
-                // What is known is of another Secret.
+                // What was read of another Secret says nothing of this one.
                 self.sources.remove(name);
             }
             kept.declare(row);
@@ -157,6 +148,7 @@ impl State {
     pub(super) fn take(&mut self, change: Change, now: SystemTime) {
         match change {
             Change::Namespaces(Ok(event)) => {
+                self.forget_waits(&event);
                 if self.namespaces.take(event) {
                     self.has_moved = true;
                 }
@@ -176,10 +168,10 @@ impl State {
                 }
             }
             Change::Pods(Ok(event)) => {
-                self.held.take(event, now);
-                if self.held.is_synced {
-                    self.metrics()
-                        .cached(Resource::Pods, self.held.iter().count());
+                self.releases.take(event, now);
+                if self.releases.is_synced() {
+                    let (held, _) = self.releases.held();
+                    self.metrics().cached(Resource::Pods, held);
                 }
             }
             Change::Copies(name, Ok(event)) => {
@@ -213,6 +205,9 @@ impl State {
             Change::Source(name, Err(error)) => {
                 let what = format!("the Secret that `{name}` is copied from");
                 self.failed(&what, Resource::Secrets, &error);
+                if is_denied(&error) {
+                    self.source_denied(&name);
+                }
             }
         }
     }
@@ -226,8 +221,12 @@ impl State {
         let Some(kept) = self.kept.get_mut(name) else {
             return;
         };
-        kept.listed = Listed::Denied;
-        kept.is_dirty = true;
+        // An API server that has just started refuses what it has no roles for yet. A watch goes on then as if
+        // nothing had been, and what was listed before is still known.
+        if kept.listed == Listed::No {
+            kept.listed = Listed::Denied;
+            kept.is_dirty = true;
+        }
         if let Some(row) = &kept.row {
             let why = "its Secrets may not be read: grant the rights that `pullpass render rbac` prints for the \
                        policies in force (the chart: `policies` or `controller.credentialNames`)";
@@ -235,16 +234,54 @@ impl State {
         }
     }
 
+    /// The Secret that a credential is copied from may not be read.
+    fn source_denied(&mut self, name: &SecretName) {
+        let row = self.kept.get(name).and_then(|kept| kept.row.as_ref());
+        let Some((row, from)) = row.and_then(|row| Some((row, row.copied_from()?))) else {
+            return;
+        };
+        let why = format!(
+            "the Secret `{from}`, which it is copied from, may not be read: grant the rights that `pullpass render \
+             rbac` prints for the policies in force (the chart: `policies` or `controller.sourceSecretNames`)"
+        );
+        self.tell.not_refreshed(name, row, &why);
+    }
+
+    /// A namespace that comes after another of its name has nothing to do with what was in the way there.
+    fn forget_waits(&mut self, event: &Event<Namespace>) {
+        for kept in self.kept.values_mut() {
+            match event {
+                Event::Delete(gone) => {
+                    let name = gone.meta().name.as_deref();
+                    kept.waits.forget(name.unwrap_or_default());
+                    kept.is_dirty = true;
+                }
+                Event::InitDone => {
+                    kept.waits.doubt();
+                    kept.is_dirty = true;
+                }
+                _ => {}
+            }
+        }
+    }
+
     fn remembered(&self, name: &SecretName) -> Option<&Remembered> {
         self.announced.memory()?.values.get(name)
     }
 
-    /// Names that a controller before us wrote, of which no policy knows any more.
+    /// What other controllers wrote: names of which no policy knows any more, and values.
     fn remember(&mut self) {
-        let names = self.announced.memory().map(|memory| memory.names.clone());
-        for name in names.unwrap_or_default() {
-            let kept = self.kept.entry(name);
+        let Some(memory) = self.announced.memory() else {
+            return;
+        };
+        for name in &memory.names {
+            let kept = self.kept.entry(name.clone());
             kept.or_insert_with(|| Kept::new(None, Chance::of(random())));
+        }
+        for (name, remembered) in &memory.values {
+            if let Some(kept) = self.kept.get_mut(name) {
+                kept.recall(remembered);
+            }
         }
     }
 
@@ -297,7 +334,7 @@ impl State {
         let Some(row) = &kept.row else { return };
         let before = kept.material.as_ref().map(|before| before.digest);
         if before == Some(material.digest) && row.copied_from().is_some() {
-            return;
+            return self.tell.mended(name);
         }
         self.tell.refreshed(name, row, material.lifetime.expires);
         kept.material = Some(material);
@@ -326,32 +363,38 @@ impl State {
                 let Some(row) = kept.row.clone().filter(|row| row.source == source) else {
                     return;
                 };
-                match result {
-                    Ok(fetched) => {
+                let material = match result {
+                    Ok(fetched) => Ok(Material::fetched(&fetched, source)),
+                    Err(error) => Err(crate::cluster::explain::chain(&error)),
+                };
+                match material {
+                    Ok(material) if !material.lifetime.is_over(now) => {
                         kept.asking = Asking::Idle {
                             failures: 0,
                             next: None,
                         };
-                        self.set(&name, Material::fetched(&fetched, source));
+                        kept.is_own = true;
+                        self.set(&name, material);
                     }
-                    Err(error) => {
+                    other => {
                         let failures = failures.saturating_add(1);
                         let pause = backoff(failures, Chance::of(random()));
                         let next = now.checked_add(pause);
                         kept.asking = Asking::Idle { failures, next };
                         kept.lacks(now);
-                        let why = crate::cluster::explain::chain(&error);
+                        let over = "its source gave a value that had expired already; are the clocks right?";
+                        let why = other.err().unwrap_or_else(|| over.to_owned());
                         self.tell.not_refreshed(&name, &row, &why);
                     }
                 }
             }
             Done::Written { name, step, result } => self.written(&name, &step, result, now),
             Done::Announced { shard, result } => {
-                let went_well = result.is_ok();
-                self.announced.written(shard, went_well, Instant::now());
+                let there = result.as_deref().ok();
+                self.announced.written(shard, there, Instant::now());
                 match result {
-                    Ok(()) if shard == Shard::FIRST => self.mark_dirty(),
-                    Ok(()) | Err(WriteError::NotLeading) => {}
+                    Ok(_) if shard == Shard::FIRST => self.mark_dirty(),
+                    Ok(_) | Err(WriteError::NotLeading) => {}
                     Err(error) => {
                         self.metrics().reconcile_failed(Reconcile::Credentials);
                         let why = error.words();
@@ -363,48 +406,30 @@ impl State {
                 pod,
                 reason,
                 result,
-            } => match result {
-                Ok(()) => {
-                    self.releasing.remove(&pod.uid);
-                    self.held.released(&pod);
-                    self.tell.released(&pod, &reason);
-                }
-                Err(error) => {
-                    self.releasing.insert(pod.uid, Some(Instant::now() + AGAIN));
-                    if !matches!(error, WriteError::NotLeading) {
-                        self.metrics().reconcile_failed(Reconcile::HeldPods);
-                        let (namespace, why) = (&*pod.namespace, error.words());
-                        tracing::error!(namespace, pod = pod.name, why, "cannot let a Pod go");
-                        // Perhaps the right is gone: then no Pod must be held any more.
-                        self.right_at = None;
-                    }
-                }
-            },
-            Done::MayRelease(result) => {
-                self.is_asking_right = false;
-                let may = match result {
-                    Ok(may) => may,
-                    Err(error) => {
-                        tracing::debug!(error = error.words(), "cannot ask for rights");
-                        self.right_at = Some(Instant::now() + AGAIN);
-                        return;
-                    }
-                };
-                if !may {
-                    self.metrics().reconcile_failed(Reconcile::HeldPods);
-                    tracing::error!(
-                        mend = "grant `patch` on Pods: `pullpass render rbac` does when a credential says `holdPods`",
-                        "Pods may not be let go, so none is held"
-                    );
-                }
-                self.may_release = Some(may);
-                self.right_at = Some(Instant::now() + RIGHT);
-            }
+            } => self.releases.ended(pod, &reason, result, &self.tell),
+            Done::MayRelease(result) => self.releases.answered(result, &self.tell),
             Done::Lost => {
                 self.metrics().reconcile_failed(Reconcile::Credentials);
                 tracing::error!("a task panicked; this is a bug in pullpass");
+                self.lost(now);
             }
         }
+    }
+
+    /// Which task it was is not known: of all that is under way nothing is waited for any more.
+    fn lost(&mut self, now: SystemTime) {
+        let chance = Chance::of(random());
+        for kept in self.kept.values_mut() {
+            if let Asking::Asked { failures } = kept.asking {
+                let failures = failures.saturating_add(1);
+                let next = now.checked_add(backoff(failures, chance));
+                kept.asking = Asking::Idle { failures, next };
+            }
+            kept.waits.lost(now, chance);
+        }
+        self.announced.lost(Instant::now());
+        self.releases.lost();
+        self.mark_dirty();
     }
 
     fn written(
@@ -427,10 +452,10 @@ impl State {
             Ok(secret) => {
                 kept.waits.end(namespace);
                 self.tell.metrics.secret_written(name.as_str(), done);
-                if done == SecretWrite::Removed {
-                    self.has_news |= kept.copies.remove(namespace).is_some();
+                if let Action::Remove { uid, .. } = &step.action {
+                    self.has_news |= kept.removed(namespace, uid);
                 } else if let Some(copy) = secret.as_deref().and_then(secret::copy) {
-                    self.has_news |= kept.set(Arc::clone(namespace), copy);
+                    self.has_news |= kept.set(namespace, copy);
                 }
                 let done = done.as_str();
                 tracing::debug!(credential = %name, namespace = %namespace, reason = %step.reason, done);
@@ -458,8 +483,7 @@ impl State {
             self.tell.metrics.reconcile_failed(Reconcile::Credentials);
         }
         if is_news && !is_routine {
-            let (why, obstacle) = (error.words(), obstacle.as_str());
-            tracing::warn!(credential = %name, namespace = %namespace, obstacle, why, "cannot write a Secret");
+            self.tell.unwritten(name, namespace, obstacle, &error);
         }
     }
 
@@ -471,35 +495,21 @@ impl State {
         }
     }
 
-    /// Watches what is to be watched, and forgets what is done with.
-    pub(super) fn settle(&mut self, watches: &mut Watches) {
+    /// Watches what is to be watched, and forgets what is done with; when to look again.
+    pub(super) fn settle(&mut self, watches: &mut Watches) -> Option<Instant> {
         // What is remembered says whose values to take over, so it comes first.
         if self.in_force.is_none() || !self.announced.is_synced || !self.namespaces.is_synced() {
-            return;
+            return None;
         }
-        if std::mem::take(&mut self.has_moved) {
-            let mut reached = self.reach.namespaces(self.namespaces.live(), &self.scope);
-            let live = Arc::clone(self.namespaces.live());
-            for (name, kept) in &mut self.kept {
-                let reach = reached.remove(name).unwrap_or_default();
-                if kept.row.is_some() && kept.reach != reach {
-                    kept.reach = reach;
-                    kept.is_dirty = true;
-                }
-                kept.waits.retain(|namespace| !live.lacks(namespace));
-            }
-        }
+        let wake = self.move_reach();
         let memory = self.announced.memory();
         let mut done = Vec::new();
         for (name, kept) in &mut self.kept {
+            // Its name is remembered until nothing is left of it, and it is looked after until that is written.
             let is_remembered = memory.is_some_and(|memory| memory.names.contains(name));
-            if kept.row.is_none() {
-                kept.retire();
-                let is_clean = kept.listed == Listed::Whole && kept.ours() == 0;
-                if is_clean || !is_remembered {
-                    done.push(name.clone());
-                    continue;
-                }
+            if kept.is_over() && !is_remembered {
+                done.push(name.clone());
+                continue;
             }
             watches.watch_copies(name);
             let source = kept.row.as_ref().and_then(Row::copied_from);
@@ -511,46 +521,76 @@ impl State {
             self.kept.remove(&name);
             self.sources.remove(&name);
         }
+        wake
+    }
+
+    /// Looks where credentials go, if that may have changed; when to look again.
+    fn move_reach(&mut self) -> Option<Instant> {
+        if !self.has_moved {
+            return None;
+        }
+        let now = Instant::now();
+        if let Some(next) = self.reached.map(|reached| reached + PAUSE)
+            && next > now
+        {
+            return Some(next);
+        }
+        self.has_moved = false;
+        self.reached = Some(now);
+        let live = self.namespaces.live();
+        let mut reached = self.reach.namespaces(live, &self.scope);
+        for (name, kept) in &mut self.kept {
+            let reach = reached.remove(name).unwrap_or_default();
+            if kept.row.is_some() && kept.reach != reach {
+                kept.reach = reach;
+                kept.is_dirty = true;
+            }
+            kept.waits.retain(|namespace| !live.lacks(namespace));
+        }
+        None
     }
 
     /// Plans what has changed; when to plan again.
     pub(super) fn plan(&mut self, now: SystemTime) -> Option<Instant> {
         let at = Instant::now();
-        let is_sure = self.in_force.as_ref().is_some_and(|in_force| {
-            let mut reports = in_force.reports.iter();
-            reports.all(|report| report.verdict == config_maps::Verdict::Loaded)
-        });
+        let may_remove = self.is_sure();
         let mut wake: Option<Instant> = None;
         let mut sooner = |at: Instant| wake = Some(wake.map_or(at, |other| other.min(at)));
         for (name, kept) in &mut self.kept {
-            kept.waits.bound(now, LONGEST_WAIT);
-            let is_due = kept.last.wake.is_some_and(|wake| wake <= now);
+            kept.is_dirty |= kept.waits.bound(now);
+            let is_due = kept.last.wake.is_some_and(|wake| wake <= now)
+                || kept.leave_at.is_some_and(|end| end <= at);
             let expires = kept.material.as_ref().and_then(|m| m.lifetime.expires);
             let is_over = expires.is_some_and(|at| at <= now) && kept.last.counts.fresh > 0;
             if kept.is_dirty || is_due || is_over {
                 match kept.planned.map(|planned| planned + PAUSE) {
                     Some(next) if next > at => sooner(next),
                     _ => {
-                        // A document with an error hides its rows: nothing is removed for that.
-                        let end = kept.retired.map(|retired| retired + GRACE);
-                        let is_removable = is_sure && end.is_none_or(|end| end <= at);
-                        if let Some(end) = end.filter(|end| *end > at) {
-                            sooner(end);
-                        }
-                        kept.plan(is_removable, now);
-                        kept.is_dirty |= kept.row.is_none() && !is_removable && is_sure;
+                        kept.plan(may_remove, at, now);
                         self.tell.foreign(name, kept);
                     }
                 }
             }
+            kept.leave_at.into_iter().for_each(&mut sooner);
             if let Some(left) = kept.last.wake.and_then(|at| at.duration_since(now).ok()) {
                 sooner(at + left);
             }
-            if kept.row.is_none() && kept.listed == Listed::Denied {
+            if kept.is_orphaned() {
                 self.tell.orphaned(name);
             }
         }
         wake
+    }
+
+    /// Whether the policies say all that they were meant to. A document with an error hides its rows, and
+    /// its rules with them: nothing is removed for that. Those of tenants have no say in it.
+    fn is_sure(&self) -> bool {
+        let own = self.tell.namespace();
+        self.in_force.as_ref().is_some_and(|in_force| {
+            let reports = in_force.reports.iter();
+            let mut ours = reports.filter(|report| *report.name.namespace == *own);
+            ours.all(|report| report.verdict == config_maps::Verdict::Loaded)
+        })
     }
 
     /// Asks the sources whose time has come; when the next one's comes.
@@ -595,14 +635,7 @@ impl State {
                 if !work.has_room() {
                     return;
                 }
-                // A name is written down before the first Secret of it is.
-                let is_known = match &kept.row {
-                    Some(row) if row.is_remembered() => {
-                        memory.is_some_and(|memory| memory.names.contains(name))
-                    }
-                    Some(_) | None => true,
-                };
-                if !is_known {
+                if !is_written_down(name, kept, memory) {
                     continue;
                 }
                 let Some(step) = kept.queue.pop_front() else {
@@ -638,20 +671,22 @@ impl State {
         self.has_news = false;
         // As long as not all is known, nothing that was said is taken back.
         let is_unread = self.kept.values().any(|kept| kept.listed == Listed::No);
-        if is_unread || (self.may_release.is_none() && self.kept.values().any(holds)) {
-            return self.announce_names(work);
+        if is_unread || (self.releases.is_granted.is_none() && self.kept.values().any(holds)) {
+            return self.announce_memory(work);
         }
         let wanted = self.status();
         self.tell_status(wanted, work)
     }
 
-    /// Names that are new, while the rest is not known yet.
-    fn announce_names(&mut self, work: &mut Work) -> Option<Instant> {
+    /// Names and values that are new, while the rest is not known yet.
+    fn announce_memory(&mut self, work: &mut Work) -> Option<Instant> {
         let mut said = self.announced.said();
         let first = said.entry(Shard::FIRST).or_default();
-        let before = first.memory.names.len();
-        first.memory.names.extend(self.memory().names);
-        if first.memory.names.len() == before {
+        let Memory { names, values } = self.memory();
+        let before = first.memory.clone();
+        first.memory.names.extend(names);
+        first.memory.values.extend(values);
+        if first.memory == before {
             return None;
         }
         self.tell_status(said, work)
@@ -670,12 +705,10 @@ impl State {
     /// What should be remembered.
     fn memory(&self) -> Memory {
         let mut memory = Memory::default();
+        let before = self.announced.memory();
         for (name, kept) in &self.kept {
-            // Of a name that may not be read nothing was written.
-            let before = self.announced.memory();
-            let is_known = before.is_some_and(|before| before.names.contains(name));
-            let is_ours = kept.row.as_ref().is_none_or(Row::is_remembered);
-            if is_ours && (is_known || kept.listed == Listed::Whole) {
+            let was_known = before.is_some_and(|before| before.names.contains(name));
+            if kept.is_remembered(was_known) {
                 memory.names.insert(name.clone());
             }
             let is_fetched = kept.row.as_ref().is_some_and(Row::is_fetched);
@@ -692,15 +725,11 @@ impl State {
     fn status(&self) -> BTreeMap<Shard, Status> {
         let mut wanted: BTreeMap<Shard, Status> = BTreeMap::new();
         wanted.entry(Shard::FIRST).or_default().memory = self.memory();
-        if self.may_release != Some(true) {
+        if self.releases.is_granted != Some(true) {
             return wanted;
         }
         for (name, kept) in &self.kept {
-            let holds = kept
-                .row
-                .as_ref()
-                .is_some_and(|row| row.credential.hold_pods);
-            if !holds || kept.listed != Listed::Whole {
+            if !holds(kept) || kept.listed != Listed::Whole {
                 continue;
             }
             for shard in Shard::all() {
@@ -718,65 +747,32 @@ impl State {
     }
 
     /// Lets go the Pods whose time has come; when the next one's comes. Asks for the right first.
-    pub(super) fn release(&mut self, work: &mut Work, now: SystemTime) -> Option<Instant> {
-        let at = Instant::now();
-        let mut wake: Option<Instant> = None;
-        let mut sooner = |at: Instant| wake = Some(wake.map_or(at, |other| other.min(at)));
-        let holds = |kept: &Kept| {
-            kept.row
-                .as_ref()
-                .is_some_and(|row| row.credential.hold_pods)
+    pub(super) fn release(&mut self, work: &mut Work) -> Option<Instant> {
+        let matters = self.kept.values().any(holds);
+        let ask_at = self.releases.ask(matters, work);
+        if self.in_force.is_none() || !self.namespaces.is_synced() {
+            return ask_at;
+        }
+        let (kept, namespaces) = (&self.kept, self.namespaces.live());
+        let standing = |namespace: &str, name: &SecretName| {
+            let kept = kept.get(name);
+            kept.map_or(Standing::NotAwaited, |kept| {
+                kept.standing(namespace, !namespaces.lacks(namespace))
+            })
         };
-        if self.kept.values().any(holds) && !self.is_asking_right {
-            match self.right_at {
-                Some(next) if next > at => sooner(next),
-                _ => {
-                    self.is_asking_right = true;
-                    work.ask_may_release();
-                }
-            }
-        }
-        let is_known = self.in_force.is_some() && self.namespaces.is_synced();
-        if !is_known || !self.held.is_synced {
-            return wake;
-        }
-        let mut there = BTreeSet::new();
-        for pod in self.held.iter() {
-            there.insert(pod.uid.as_str());
-            match self.releasing.get(&pod.uid) {
-                Some(None) => continue,
-                Some(Some(next)) if *next > at => {
-                    sooner(*next);
-                    continue;
-                }
-                _ => {}
-            }
-            let standing = |name: &SecretName| {
-                let kept = self.kept.get(name);
-                kept.map_or(crate::plan::gates::Standing::NotAwaited, |kept| {
-                    kept.standing(&pod.namespace)
-                })
-            };
-            match judge(pod, standing, now) {
-                Verdict::Wait(until) => sooner(at + until.duration_since(now).unwrap_or_default()),
-                Verdict::Release(reason) if work.has_room_to_release() => {
-                    self.releasing.insert(pod.uid.clone(), None);
-                    work.release(pod.clone(), reason);
-                }
-                // One that ends makes room, and is looked at.
-                Verdict::Release(_) => {}
-            }
-        }
-        self.releasing
-            .retain(|uid, until| until.is_none() || there.contains(uid.as_str()));
-        wake
+        let next = self.releases.begin(standing, work);
+        ask_at.into_iter().chain(next).min()
     }
 
-    /// Metrics of what is kept.
-    pub(super) fn show(&self, now: SystemTime, leads: bool) {
-        if !leads {
-            return;
+    /// Metrics of what is kept; when to set them again.
+    pub(super) fn show(&mut self, now: SystemTime) -> Option<Instant> {
+        let at = Instant::now();
+        if let Some(next) = self.shown.map(|shown| shown + PAUSE)
+            && next > at
+        {
+            return Some(next);
         }
+        self.shown = Some(at);
         let known = self
             .kept
             .iter()
@@ -785,10 +781,9 @@ impl State {
         self.metrics().credentials_fare(&all.collect());
         let copies = self.kept.values().map(|kept| kept.copies.len()).sum();
         self.metrics().cached(Resource::Secrets, copies);
-        let oldest = self.held.iter().map(|pod| pod.since).min();
-        let oldest = oldest.and_then(|since| now.duration_since(since).ok());
-        let count = self.held.iter().count();
-        self.metrics().pods_held(count, oldest.unwrap_or_default());
+        let (held, oldest) = self.releases.held();
+        self.metrics().pods_held(held, oldest);
+        None
     }
 
     /// Whether all is known that decisions are made of.
@@ -799,7 +794,7 @@ impl State {
             Some("the Namespaces")
         } else if !self.announced.is_synced {
             Some("the status ConfigMaps")
-        } else if !self.held.is_synced {
+        } else if !self.releases.is_synced() {
             Some("the Pods")
         } else {
             None
@@ -817,6 +812,17 @@ impl State {
             None => health::State::ready(format!("{} are kept", self.kept.len())),
         }
     }
+}
+
+/// Whether what is to be written may be: a name is written down before the first Secret of it is, and a
+/// value that was fetched before its first copy is. Whoever leads next has it from there.
+fn is_written_down(name: &SecretName, kept: &Kept, memory: Option<&Memory>) -> bool {
+    let Some(row) = &kept.row else { return true };
+    let is_named = memory.is_some_and(|memory| memory.names.contains(name));
+    let value = memory.and_then(|memory| memory.values.get(name));
+    let digest = kept.material.as_ref().map(|material| material.digest);
+    let is_valued = digest.is_none_or(|digest| value.is_some_and(|value| value.digest == digest));
+    (is_named || !row.is_remembered()) && (is_valued || !row.is_fetched())
 }
 
 /// Whether Pods wait for it.

@@ -5,16 +5,22 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
+use tokio::time::Instant;
+
+use super::super::apply::WriteError;
 use super::super::events::{Happening, Notice, Regarding, Teller};
 use super::kept::{Kept, Row};
 use crate::metrics::{Metrics, Reconcile};
 use crate::names::SecretName;
 use crate::plan::gates::{HeldPod, Reason};
+use crate::plan::secrets::Obstacle;
 
 /// Namespaces that a note names; the others are counted.
 const NAMED: usize = 5;
+/// What is in the way of a credential in many namespaces is logged for one of them within this time.
+const QUIET: Duration = Duration::from_secs(10);
 
 /// Tells, and knows what was told.
 pub(super) struct Tell {
@@ -27,6 +33,8 @@ pub(super) struct Tell {
     orphaned: Vec<SecretName>,
     /// Why there is no new value, by credential, as it was told.
     failing: BTreeMap<SecretName, String>,
+    /// What is in the way of writes: until when that is not logged again, and how often it was not.
+    unwritten: BTreeMap<(SecretName, Obstacle), (Instant, u64)>,
 }
 
 impl Tell {
@@ -38,7 +46,13 @@ impl Tell {
             foreign: BTreeMap::new(),
             orphaned: Vec::new(),
             failing: BTreeMap::new(),
+            unwritten: BTreeMap::new(),
         }
+    }
+
+    /// pullpass's own.
+    pub(super) fn namespace(&self) -> &str {
+        &self.namespace
     }
 
     /// A new leader tells what is wrong now.
@@ -104,6 +118,13 @@ impl Tell {
         );
     }
 
+    /// The source gives again what it gave before.
+    pub(super) fn mended(&mut self, name: &SecretName) {
+        if self.failing.remove(name).is_some() {
+            tracing::info!(credential = %name, "its source gives what it gave before");
+        }
+    }
+
     /// The source could not be asked, or gave nothing good.
     pub(super) fn not_refreshed(&mut self, name: &SecretName, row: &Row, why: &str) {
         let failed = Happening::CredentialRefreshFailed;
@@ -137,6 +158,26 @@ impl Tell {
         self.failing.insert(name.clone(), why.to_owned());
         let note = format!("credential `{name}`: {why}; what was written before stays");
         self.tell(about, happening, note);
+    }
+
+    /// Something is in the way of a write, in one namespace and perhaps in thousands.
+    pub(super) fn unwritten(
+        &mut self,
+        name: &SecretName,
+        namespace: &str,
+        obstacle: Obstacle,
+        error: &WriteError,
+    ) {
+        let now = Instant::now();
+        let told = self.unwritten.entry((name.clone(), obstacle));
+        let told = told.or_insert((now, 0));
+        if told.0 > now {
+            told.1 = told.1.saturating_add(1);
+            return;
+        }
+        let others = std::mem::replace(told, (now + QUIET, 0)).1;
+        let (why, obstacle) = (error.words(), obstacle.as_str());
+        tracing::warn!(credential = %name, namespace, others, obstacle, why, "cannot write a Secret");
     }
 
     /// Somebody else's Secrets stand where copies should be, or do not any more.

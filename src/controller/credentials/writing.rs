@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use k8s_openapi::ByteString;
-use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use tokio::task::JoinSet;
 
 use super::super::apply::{PullSecret, WriteError, Writer};
@@ -40,7 +40,8 @@ pub(super) enum Done {
     },
     Announced {
         shard: Shard,
-        result: Result<(), WriteError>,
+        /// The ConfigMap as it is now.
+        result: Result<Box<ConfigMap>, WriteError>,
     },
     Released {
         pod: HeldPod,
@@ -84,6 +85,18 @@ impl Work {
             else => return std::future::pending().await,
         };
         done.unwrap_or(Done::Lost)
+    }
+
+    /// What has ended besides, without waiting.
+    pub(super) fn next_now(&mut self) -> Option<Done> {
+        let sets = [
+            &mut self.releases,
+            &mut self.others,
+            &mut self.writes,
+            &mut self.fetches,
+        ];
+        let done = sets.into_iter().find_map(JoinSet::try_join_next)?;
+        Some(done.unwrap_or(Done::Lost))
     }
 
     /// Waits for the writes; questions are dropped.
@@ -170,6 +183,7 @@ impl Work {
         let writer = self.writer.clone();
         self.others.spawn(async move {
             let result = writer.status(&shard.to_string(), &text).await;
+            let result = result.map(Box::new);
             Done::Announced { shard, result }
         });
     }

@@ -340,3 +340,174 @@ proptest! {
         }
     }
 }
+
+/// An API server that refuses now and then, and a cluster in which others have a hand, too.
+struct Model {
+    copies: BTreeMap<Arc<str>, Copy>,
+    next: u64,
+}
+
+impl Model {
+    fn make(&mut self, namespace: &Arc<str>, owner: Owner) {
+        self.next += 1;
+        let copy = Copy {
+            uid: self.next.to_string(),
+            version: self.next.to_string(),
+            owner,
+        };
+        self.copies.insert(Arc::clone(namespace), copy);
+    }
+
+    /// What an API server would do, and answer.
+    fn carry_out(&mut self, step: &Step, value: &Value) -> Result<(), Obstacle> {
+        let there = self.copies.get(&step.namespace);
+        let uid = there.map(|copy| copy.uid.clone());
+        match &step.action {
+            Action::Create if there.is_some() => return Err(Obstacle::Conflict),
+            Action::Replace { uid: wanted } if uid.as_ref() != Some(wanted) => {
+                return Err(Obstacle::Conflict);
+            }
+            Action::Remove { uid, version } => {
+                if there.is_some_and(|copy| (&copy.uid, &copy.version) != (uid, version)) {
+                    return Err(Obstacle::Conflict);
+                }
+                self.copies.remove(&step.namespace);
+                return Ok(());
+            }
+            Action::Create | Action::Replace { .. } => {}
+        }
+        let owner = Owner::Us {
+            digest: value.digest,
+            marks: value.marks.clone(),
+        };
+        self.make(&step.namespace, owner);
+        if let (Some(uid), Some(copy)) = (uid, self.copies.get_mut(&step.namespace)) {
+            copy.uid = uid;
+        }
+        Ok(())
+    }
+}
+
+/// What happens between two looks.
+#[derive(Clone, Debug)]
+enum Turn {
+    /// The next writes are refused so, as many as there are; the last ones are carried out all the same, as
+    /// when only the answer is lost.
+    Refuse(Vec<(Obstacle, bool)>),
+    /// What is seen of the cluster is as it was two turns before.
+    SeeLate,
+    /// A new value was fetched.
+    Rotate,
+    /// Somebody has deleted the Secret of a namespace, made one of his own there, or edited ours.
+    Delete(usize),
+    Plant(usize),
+    Edit(usize),
+    /// A namespace is reached by the rules, or is not any more.
+    Reach(usize, bool),
+    /// Time goes by.
+    Pass(u64),
+    /// The clock is set back.
+    Back(u64),
+}
+
+fn turn() -> impl Strategy<Value = Turn> {
+    let obstacle = proptest::sample::select(Obstacle::ALL.to_vec());
+    let refusals = proptest::collection::vec((obstacle, any::<bool>()), 1..5);
+    prop_oneof![
+        3 => refusals.prop_map(Turn::Refuse),
+        1 => Just(Turn::SeeLate),
+        1 => Just(Turn::Rotate),
+        1 => (0_usize..5).prop_map(Turn::Delete),
+        1 => (0_usize..5).prop_map(Turn::Plant),
+        1 => (0_usize..5).prop_map(Turn::Edit),
+        1 => (0_usize..5, any::<bool>()).prop_map(|(n, is)| Turn::Reach(n, is)),
+        2 => (1_u64..400).prop_map(Turn::Pass),
+        1 => (400_u64..50_000).prop_map(Turn::Back),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn whatever_was_refused_all_copies_are_right_in_the_end_and_others_untouched(
+        turns in proptest::collection::vec(turn(), 1..30),
+    ) {
+        let names: [Arc<str>; 5] = ["a", "b", "c", "d", "e"].map(Into::into);
+        let chance = Chance::of(0);
+        let mut model = Model { copies: BTreeMap::new(), next: 0 };
+        let mut planted: BTreeMap<Arc<str>, Copy> = BTreeMap::new();
+        let mut reach: BTreeSet<Arc<str>> = names[..4].iter().cloned().collect();
+        let mut waits = Waits::default();
+        let mut now = at(100_000);
+        let (mut fetched, mut seen) = (1_u8, BTreeMap::new());
+        let mut refusals = Vec::new();
+        let mut calls = 0_u32;
+        let end = std::iter::repeat_n(Turn::Pass(300), 8);
+        for turn in turns.into_iter().chain(end) {
+            let is_late = matches!(turn, Turn::SeeLate);
+            match turn {
+                Turn::Refuse(next) => refusals = next,
+                Turn::Rotate => fetched = fetched.wrapping_add(1),
+                Turn::Delete(n) => {
+                    model.copies.remove(&names[n]);
+                    planted.remove(&names[n]);
+                }
+                Turn::Plant(n) => {
+                    model.make(&names[n], Owner::Others);
+                    planted.insert(Arc::clone(&names[n]), model.copies[&names[n]].clone());
+                }
+                Turn::Edit(n) if model.copies.get(&names[n]).is_some_and(|c| c.owner != Owner::Others) => {
+                    let uid = model.copies[&names[n]].uid.clone();
+                    let Owner::Us { digest, marks } = ours(0, None).owner else { unreachable!() };
+                    model.make(&names[n], Owner::Us { digest, marks });
+                    model.copies.get_mut(&names[n]).unwrap().uid = uid;
+                }
+                Turn::SeeLate | Turn::Edit(_) => {}
+                Turn::Reach(n, true) => _ = reach.insert(Arc::clone(&names[n])),
+                Turn::Reach(n, false) => _ = reach.remove(&names[n]),
+                Turn::Pass(seconds) => now += Duration::from_secs(seconds),
+                Turn::Back(seconds) => now -= Duration::from_secs(seconds),
+            }
+            // A watch tells what has changed, sooner or later.
+            if !is_late {
+                for name in &names {
+                    if seen.get(name) != model.copies.get(name) {
+                        waits.changed(name);
+                    }
+                }
+                seen = model.copies.clone();
+            }
+            waits.bound(now);
+            let value = value(fetched, None);
+            let wanted = Wanted::Kept { value: Some(&value), namespaces: &reach };
+            let plan = plan(wanted, &seen, &waits, now);
+            prop_assert!(plan.wake.is_none_or(|wake| wake <= now + crate::plan::refresh::LONGEST));
+            for step in &plan.steps {
+                calls += 1;
+                waits.begin(&step.namespace);
+                let refusal = refusals.pop();
+                let is_carried_out = refusal.is_none_or(|(_, is_lost)| is_lost);
+                let answer = if is_carried_out { model.carry_out(step, &value) } else { Ok(()) };
+                match refusal.map(|(obstacle, _)| obstacle).or(answer.err()) {
+                    Some(obstacle) => _ = waits.fail(&step.namespace, obstacle, Duration::ZERO, now, chance),
+                    None => waits.end(&step.namespace),
+                }
+            }
+            for (name, copy) in &planted {
+                prop_assert_eq!(model.copies.get(name), Some(copy), "somebody else's was touched");
+            }
+        }
+        prop_assert!(calls < 5 * 60, "{} calls", calls);
+        let right = value(fetched, None);
+        for name in &names {
+            let copy = model.copies.get(name).map(|copy| &copy.owner);
+            let is_right = match copy {
+                Some(Owner::Others) => planted.contains_key(name),
+                Some(Owner::Us { digest, marks }) => {
+                    reach.contains(name) && (digest, marks) == (&right.digest, &right.marks)
+                }
+                None => !reach.contains(name),
+            };
+            prop_assert!(is_right, "{}: {:?}", name, copy);
+        }
+    }
+}

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use crate::plan::refresh::{Chance, backoff};
+use crate::plan::refresh::{Chance, LONGEST, backoff};
 
 /// What is in the way of a write. Closed: each has a word in the metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -54,6 +54,9 @@ impl Obstacle {
     }
 }
 
+/// An API server that has just started may refuse what is granted, once or twice.
+const REFUSED: u32 = 4;
+
 /// One credential's namespaces that are not to be written to right now.
 #[derive(Clone, Debug, Default)]
 pub struct Waits(BTreeMap<Arc<str>, Wait>);
@@ -82,8 +85,8 @@ impl Waits {
         self.0.remove(namespace);
     }
 
-    /// It did not. `at_least` is what the API server asked for. Whether this is news: another obstacle
-    /// than the last time.
+    /// It did not. `at_least` is what the API server asked for, which is heeded within reason. Whether
+    /// this is news: another obstacle than the last time.
     pub fn fail(
         &mut self,
         namespace: &Arc<str>,
@@ -98,19 +101,56 @@ impl Waits {
             until: None,
         });
         wait.failures = wait.failures.saturating_add(1);
-        let pause = backoff(wait.failures, chance).max(at_least);
+        let pause = backoff(wait.failures, chance).max(at_least.min(LONGEST));
         wait.until = Some(now.checked_add(pause).unwrap_or(now));
         wait.last.replace(obstacle) != Some(obstacle)
     }
 
     /// The Secret there has changed: what was in the way may not be any more.
     pub fn changed(&mut self, namespace: &str) {
+        let Some(wait) = self.0.get(namespace) else {
+            return;
+        };
         // A write that is under way ends by itself, and what throttles is not the Secret.
-        self.0.retain(|name, wait| {
-            **name != *namespace
-                || wait.until.is_none()
-                || matches!(wait.last, Some(Obstacle::Throttled | Obstacle::Failed))
-        });
+        let stays = matches!(wait.last, Some(Obstacle::Throttled | Obstacle::Failed));
+        if wait.until.is_some() && !stays {
+            self.0.remove(namespace);
+        }
+    }
+
+    /// The namespace is gone: what is in the way of the next one of its name is not known.
+    pub fn forget(&mut self, namespace: &str) {
+        if self.until(namespace).is_some_and(|until| until.is_some()) {
+            self.0.remove(namespace);
+        }
+    }
+
+    /// Namespaces were listed anew: one that was on its way out may be another by now.
+    pub fn doubt(&mut self) {
+        self.0
+            .retain(|_, wait| wait.until.is_none() || wait.last != Some(Obstacle::Terminating));
+    }
+
+    /// Whether any write is under way.
+    #[must_use]
+    pub fn is_busy(&self) -> bool {
+        self.0.values().any(|wait| wait.until.is_none())
+    }
+
+    /// Whether the right is missing, not for a moment but for some tries.
+    #[must_use]
+    pub fn is_refused(&self) -> bool {
+        let mut waits = self.0.values();
+        waits.any(|wait| wait.failures >= REFUSED && wait.last == Some(Obstacle::Forbidden))
+    }
+
+    /// Nobody knows what became of the writes that were under way: each has failed.
+    pub fn lost(&mut self, now: SystemTime, chance: Chance) {
+        let busy = self.0.iter().filter(|(_, wait)| wait.until.is_none());
+        let busy: Vec<_> = busy.map(|(namespace, _)| Arc::clone(namespace)).collect();
+        for namespace in busy {
+            self.fail(&namespace, Obstacle::Failed, Duration::ZERO, now, chance);
+        }
     }
 
     /// Until when nothing is to be written there: `Some(None)` while a write is under way.
@@ -125,15 +165,16 @@ impl Waits {
             .retain(|namespace, wait| wait.until.is_none() || is_there(namespace));
     }
 
-    /// The clock was set: what waits until a time that is far off is tried again now.
-    pub fn bound(&mut self, now: SystemTime, longest: Duration) {
-        for wait in self.0.values_mut() {
-            if let Some(until) = &mut wait.until
-                && until.duration_since(now).is_ok_and(|left| left > longest)
-            {
+    /// The clock was set: what waits longer than anything does is tried again now. Whether there is any.
+    pub fn bound(&mut self, now: SystemTime) -> bool {
+        let mut is_any = false;
+        for until in self.0.values_mut().filter_map(|wait| wait.until.as_mut()) {
+            if until.duration_since(now).is_ok_and(|left| left > LONGEST) {
                 *until = now;
+                is_any = true;
             }
         }
+        is_any
     }
 }
 
@@ -166,13 +207,62 @@ mod tests {
         assert!(waits.until("api").is_some(), "a Secret does not throttle");
         waits.changed("web");
         assert_eq!(waits.until("web"), None, "what was in the way has changed");
-        waits.bound(at(0) - Duration::from_hours(1), Duration::from_mins(10));
-        assert_eq!(
-            waits.until("api"),
-            Some(Some(at(0) - Duration::from_hours(1))),
-            "the clock was set back"
-        );
+        assert!(!waits.bound(at(1)), "nobody waits for too long");
+        let back = at(0) - Duration::from_hours(1);
+        assert!(waits.bound(back), "the clock was set back");
+        assert_eq!(waits.until("api"), Some(Some(back)));
         waits.retain(|_| false);
         assert_eq!(waits.until("api"), None, "the namespace is gone");
+    }
+    #[test]
+    fn what_is_in_the_way_is_forgotten_with_its_namespace_and_a_write_under_way_is_not() {
+        let now = UNIX_EPOCH + Duration::from_secs(1000);
+        let chance = Chance::of(0);
+        let filled = || {
+            let mut waits = Waits::default();
+            let day = Duration::from_hours(24);
+            for (name, obstacle) in [
+                ("going", Obstacle::Terminating),
+                ("full", Obstacle::Quota),
+                ("slow", Obstacle::Throttled),
+            ] {
+                waits.fail(&name.into(), obstacle, day, now, chance);
+            }
+            waits.fail(
+                &"busy".into(),
+                Obstacle::Terminating,
+                Duration::ZERO,
+                now,
+                chance,
+            );
+            waits.begin(&"busy".into());
+            waits
+        };
+        let told = |waits: &Waits| {
+            let names = ["busy", "full", "going", "slow"];
+            let waiting = names.iter().filter(|name| waits.until(name).is_some());
+            waiting.copied().collect::<Vec<_>>().join(" ")
+        };
+        let waits = filled();
+        assert_eq!(waits.until("full"), Some(Some(now + LONGEST)), "not a day");
+        assert!(waits.is_busy());
+        let mut waits = filled();
+        for name in ["busy", "full", "going", "slow", "unknown"] {
+            waits.forget(name);
+        }
+        assert_eq!(told(&waits), "busy", "its answer ends it");
+        let mut waits = filled();
+        waits.doubt();
+        assert_eq!(told(&waits), "busy full slow", "it may be another by now");
+        // It has failed once already.
+        for tries in 1..REFUSED {
+            assert!(!waits.is_refused(), "{tries}");
+            let right = Obstacle::Forbidden;
+            waits.fail(&"full".into(), right, Duration::ZERO, now, chance);
+        }
+        assert!(waits.is_refused());
+        waits.lost(now, chance);
+        assert!(!waits.is_busy(), "nobody will tell");
+        assert!(waits.until("busy").is_some_and(|until| until > Some(now)));
     }
 }

@@ -92,7 +92,7 @@ impl<'p> Installation<'p> {
     }
 
     /// The label of the namespaces for which its webhook is called.
-    fn label(&self) -> String {
+    pub(crate) fn label(&self) -> String {
         format!("{}.tests.pullpass.dev/called", self.own)
     }
 

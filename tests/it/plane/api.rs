@@ -69,14 +69,7 @@ impl User {
         title: &str,
         token: &str,
     ) -> Self {
-        let mut config = kube::Config::new(url.parse().unwrap());
-        let authority = der(ca);
-        config.root_cert = Some(vec![authority]);
-        // A test sees what the API server says, not what it says the second time.
-        config.default_retry = false;
-        // So that the audit log tells a test's requests from those of what it tests.
-        let agent = HeaderValue::from_static(USER_AGENT);
-        config.headers = vec![(hyper::header::USER_AGENT, agent)];
+        let mut config = configured(url, ca);
         config.auth_info = AuthInfo {
             token: Some(token.to_owned().into()),
             ..AuthInfo::default()
@@ -215,6 +208,23 @@ fn warning(header: &str) -> String {
     let text = header.split_once('"').map_or(header, |(_, text)| text);
     let text = text.strip_suffix('"').unwrap_or(text);
     text.replace("\\\"", "\"").replace("\\\\", "\\")
+}
+
+/// A client that has no identity of its own: its requests carry what they carry.
+pub(super) fn stranger(url: &str, ca: &[u8]) -> kube::Client {
+    let _runtime = RUNTIME.enter();
+    kube::Client::try_from(configured(url, ca)).unwrap()
+}
+
+fn configured(url: &str, ca: &[u8]) -> kube::Config {
+    let mut config = kube::Config::new(url.parse().unwrap());
+    config.root_cert = Some(vec![der(ca)]);
+    // A test sees what the API server says, not what it says the second time.
+    config.default_retry = false;
+    // So that the audit log tells a test's requests from those of what it tests.
+    let agent = HeaderValue::from_static(USER_AGENT);
+    config.headers = vec![(hyper::header::USER_AGENT, agent)];
+    config
 }
 
 /// A CA as the client takes it.

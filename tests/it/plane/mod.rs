@@ -114,6 +114,11 @@ impl Plane {
         &self.admin
     }
 
+    /// For requests that carry somebody's token already.
+    pub(crate) fn stranger(&self) -> kube::Client {
+        api::stranger(&self.url, &self.ca)
+    }
+
     /// A service account, by a token of its own.
     pub(crate) fn account(&self, namespace: &str, name: &str) -> User {
         let path = format!("/api/v1/namespaces/{namespace}/serviceaccounts/{name}/token");

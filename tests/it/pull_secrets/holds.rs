@@ -6,7 +6,7 @@ use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 use super::*;
 
 /// Any controller lets Pods go for which its own policies have them not wait: one at a time has this plane.
-fn plane() -> MutexGuard<'static, Plane> {
+pub(super) fn plane() -> MutexGuard<'static, Plane> {
     static PLANE: LazyLock<Mutex<Plane>> = LazyLock::new(|| Mutex::new(Plane::own()));
     PLANE.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -24,7 +24,8 @@ spec:
     - {name: quay@, holdPods: true, holdTimeout: 4s, from: {secretRef: {name: quay-source}}}
 ";
 
-fn held(name: &str, secrets: &[&str]) -> Value {
+/// A Pod with our gate and another one, so that it stays even when it may go.
+pub(super) fn held(name: &str, secrets: &[&str]) -> Value {
     let secrets: Vec<_> = secrets.iter().map(|name| json!({"name": name})).collect();
     json!({
         "metadata": {"name": name},

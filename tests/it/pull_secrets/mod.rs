@@ -4,12 +4,14 @@
 //! In the shared plane each test's credentials go only to the namespaces that it made, and have names of their own.
 
 mod copies;
+mod faults;
 mod fetched;
 mod guides;
 mod holds;
 mod silence;
 mod told;
 
+use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use base64::Engine as _;
@@ -18,7 +20,7 @@ use serde_json::{Value, json};
 
 use crate::cluster::install::Installation;
 use crate::controller::Controller;
-use crate::plane::{Answer, Plane, User, wait_until};
+use crate::plane::{Answer, Plane, RUNTIME, User, try_request, wait_until};
 use crate::seeded::seed;
 
 const OURS: &str = "app.kubernetes.io/managed-by";
@@ -78,11 +80,39 @@ impl<'p> Estate<'p> {
         self.installation.put("policies", &self.text(policy));
     }
 
+    /// Of the namespaces that the rules select.
+    pub(crate) fn labels(&self) -> Value {
+        json!({ "tests.pullpass.dev/estate": self.mark.replace('-', "e") })
+    }
+
     /// A new namespace that the rules select.
     pub(crate) fn namespace(&self) -> String {
-        let labels = json!({ "tests.pullpass.dev/estate": self.mark.replace('-', "e") });
         let plane = self.installation.plane;
-        plane.namespace_labelled("estate", &labels)
+        plane.namespace_labelled("estate", &self.labels())
+    }
+
+    /// So many of them at once, without waiting for their accounts.
+    pub(crate) fn namespaces(&self, number: usize) -> Vec<String> {
+        static COUNT: AtomicUsize = AtomicUsize::new(0);
+        let client = &self.admin().client;
+        let labels = self.labels();
+        let names: Vec<_> = (0..number)
+            .map(|_| format!("many-{}", COUNT.fetch_add(1, Ordering::Relaxed)))
+            .collect();
+        let objects = names
+            .iter()
+            .map(|name| json!({"metadata": {"name": name, "labels": labels}}));
+        let objects: Vec<_> = objects.collect();
+        for some in objects.chunks(16) {
+            let made = some.iter().map(|object| {
+                let at = "/api/v1/namespaces";
+                try_request(client, "POST", at, "application/json", Some(object))
+            });
+            for answer in RUNTIME.block_on(futures_util::future::join_all(made)) {
+                answer.unwrap().done();
+            }
+        }
+        names
     }
 
     /// The controller's account.
@@ -98,8 +128,17 @@ impl<'p> Estate<'p> {
     }
 
     pub(crate) fn control_with(&self, flags: &[&str], env: &[(&str, &str)]) -> Controller {
-        let account = self.account();
-        let kubeconfig = account.kubeconfig.to_str().unwrap();
+        self.control_at(&self.account().kubeconfig, flags, env)
+    }
+
+    /// The same, by another way to the API server.
+    pub(crate) fn control_at(
+        &self,
+        kubeconfig: &Path,
+        flags: &[&str],
+        env: &[(&str, &str)],
+    ) -> Controller {
+        let kubeconfig = kubeconfig.to_str().unwrap();
         let all = ["--namespace", self.own(), "--kubeconfig", kubeconfig];
         Controller::start_in(&[&all[..], flags].concat(), env)
     }
