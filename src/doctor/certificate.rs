@@ -81,7 +81,7 @@ pub(super) fn check(facts: &Facts, settings: &Settings) -> Check {
 
 const AGAIN: &str = "the controller (or cert-manager) renews it: look at its log and Events; deleting the Secret has a new one made";
 
-fn time(at: SystemTime) -> String {
+pub(super) fn time(at: SystemTime) -> String {
     annotation(at).unwrap_or_else(|| "a time out of range".to_owned())
 }
 

@@ -8,10 +8,11 @@ use kube::api::{GetParams, ListParams, PostParams, Request};
 use serde_json::{Value, json};
 
 use super::trial::{self, Outcome, Trial};
-use super::{Facts, Found, PART_OF, before};
+use super::{Facts, Found, PART_OF, Source, before};
 use crate::cluster::ask::{Asker, Refusal, Unreachable};
-use crate::install::MUTATING_CONFIGURATION;
+use crate::install::{CONTROLLER, MUTATING_CONFIGURATION};
 use crate::policy::parse::POLICY_LABEL;
+use crate::status::STATUS_LABEL;
 
 const RBAC: &str = "/apis/rbac.authorization.k8s.io/v1";
 const ADMISSION: &str = "/apis/admissionregistration.k8s.io/v1";
@@ -50,6 +51,15 @@ impl Asking {
         facts.role_bindings = self.list(&bindings, PART_OF).await;
         let secret = facts.certificate_name();
         facts.certificate = self.get(&format!("{core}/secrets"), &secret).await;
+        let leases = format!("/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases");
+        facts.lease = self.get(&leases, CONTROLLER).await;
+        let status = format!("{STATUS_LABEL}=true");
+        facts.status = self.list(&format!("{core}/configmaps"), &status).await;
+        for (credential, (secret, registries)) in facts.copied() {
+            let found = self.get(&format!("{core}/secrets"), secret.as_str()).await;
+            let source = Source::of(found, &registries);
+            facts.sources.insert(credential, source);
+        }
         if let Some(trial) = trial::plan(&facts) {
             facts.trial = Some(self.attempt(trial).await);
         }

@@ -6,6 +6,7 @@
 pub mod before;
 mod certificate;
 mod configurations;
+mod credentials;
 mod deployments;
 pub mod gather;
 mod policies;
@@ -14,11 +15,15 @@ mod server;
 mod settings;
 pub mod trial;
 
+use std::collections::BTreeMap;
 use std::time::SystemTime;
 
 use serde_json::Value;
 
+pub use credentials::Source;
 use settings::Settings;
+
+use crate::names::SecretName;
 
 /// The label and value by which an installation's objects are found.
 pub const PART_OF: &str = "app.kubernetes.io/part-of=pullpass";
@@ -140,6 +145,12 @@ pub struct Facts {
     pub roles: Found,
     /// Their bindings.
     pub role_bindings: Found,
+    /// For each credential that is copied, what it is copied from.
+    pub sources: BTreeMap<SecretName, Source>,
+    /// The controllers' Lease.
+    pub lease: Found,
+    /// The ConfigMaps in which a controller says which Secrets stand.
+    pub status: Found,
     /// What became of the Pod that [`trial::plan`] asks for; nothing when it asked for none.
     pub trial: Option<trial::Outcome>,
 }
@@ -163,12 +174,25 @@ impl Facts {
             cluster_role_bindings: Found::Absent,
             roles: Found::Absent,
             role_bindings: Found::Absent,
+            sources: BTreeMap::new(),
+            lease: Found::Absent,
+            status: Found::Absent,
             trial: None,
         }
     }
 
     fn settings(&self) -> Settings {
         Settings::of(self.deployments.items())
+    }
+
+    /// For each credential that is copied the Secret that it is copied from, and its registries.
+    #[must_use]
+    pub fn copied(&self) -> BTreeMap<SecretName, (SecretName, Vec<Box<str>>)> {
+        let compiled = policies::compile(self);
+        compiled
+            .as_ref()
+            .map(credentials::copied)
+            .unwrap_or_default()
     }
 
     /// The Secret in which the serving certificate is.
@@ -190,6 +214,7 @@ pub fn examine(facts: &Facts) -> Vec<Check> {
     checks.extend(rights::checks(facts, &settings, compiled.as_ref()));
     checks.extend(policies::checks(facts, compiled.as_ref()));
     checks.extend(deployments::checks(facts));
+    checks.extend(credentials::checks(facts, &settings, compiled.as_ref()));
     checks.extend(configurations::checks(facts, &settings));
     checks.push(certificate::check(facts, &settings));
     checks.push(trial::check(facts));

@@ -13,6 +13,7 @@ use crate::cluster::install::Installation;
 use crate::cluster::put;
 use crate::command::{Ran, run};
 use crate::plane::Plane;
+use crate::pull_secrets::pull_secret;
 
 const MUTATING: &str =
     "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/00-pullpass";
@@ -106,6 +107,7 @@ fn an_installation_is_well_or_what_is_not_is_named() {
         "a policy with an error",
     );
     installation.remove("broken");
+    sources_are_judged(&plane, own, &secrets);
 
     let well = doctor(&plane, own, &["--wait", "30s"]);
     let lines = [
@@ -114,6 +116,7 @@ fn an_installation_is_well_or_what_is_not_is_named() {
         ("ok", "account of `pullpass-controller`"),
         ("ok", "policies, "),
         ("skipped", "deployment"),
+        ("ok", "source of `dockerhub-creds`: is a pull secret"),
         ("ok", "MutatingWebhookConfiguration `00-pullpass`"),
         ("ok", "certificate"),
         ("ok", "trial-pod"),
@@ -139,6 +142,30 @@ fn an_installation_is_well_or_what_is_not_is_named() {
 
     rights_are_compared(&plane, own);
     certificates_are_judged(&plane, own, &secrets, &good);
+}
+
+/// Absent, then no pull secret, then good.
+fn sources_are_judged(plane: &Plane, own: &str, secrets: &str) {
+    let absent = [
+        ("error", "source of `dockerhub-creds`: is not there"),
+        ("error", "source of `acme-hub-creds`: is not there"),
+    ];
+    says(&doctor(plane, own, &[]), 1, &absent, "no source is there");
+    for name in ["dockerhub", "acme-hub"] {
+        let source = pull_secret(name, &[("docker.io", "robot:one")]);
+        plane.admin().post(secrets, &source).done();
+    }
+    let at = format!("{secrets}/dockerhub");
+    let broken = json!({"data": {".dockerconfigjson": STANDARD.encode("{\"auths\":1}")}});
+    plane.admin().merge(&at, &broken).done();
+    let lines = [
+        ("error", "the Secret `dockerhub` cannot be read"),
+        ("ok", "source of `acme-hub-creds`: is a pull secret"),
+    ];
+    says(&doctor(plane, own, &[]), 1, &lines, "no pull secret");
+    plane.admin().delete(&at, None).done();
+    let source = pull_secret("dockerhub", &[("docker.io", "robot:one")]);
+    plane.admin().post(secrets, &source).done();
 }
 
 fn rights_are_compared(plane: &Plane, own: &str) {

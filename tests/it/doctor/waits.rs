@@ -12,6 +12,7 @@ use crate::cluster::install::Installation;
 use crate::cluster::put;
 use crate::command::{Ran, command, run};
 use crate::plane::{PATIENCE, Plane};
+use crate::pull_secrets::pull_secret;
 
 /// A doctor at work.
 struct Waiting {
@@ -71,6 +72,11 @@ fn what_becomes_well_while_it_waits_is_well_and_what_does_not_is_told_in_time() 
     let own = &*installation.own;
     let text = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/examples/policy.yaml"));
     put(&plane, own, "company", text);
+    let secrets = format!("/api/v1/namespaces/{own}/secrets");
+    for name in ["dockerhub", "acme-hub"] {
+        let source = pull_secret(name, &[("docker.io", "robot:one")]);
+        plane.admin().post(&secrets, &source).done();
+    }
 
     // Nothing changes: it ends by itself, after the time and not much later.
     let start = Instant::now();
@@ -113,8 +119,7 @@ fn what_becomes_well_while_it_waits_is_well_and_what_does_not_is_told_in_time() 
     waiting.until("pullpass-webhook-tls`: is not there");
     let file = |name: &str| std::fs::read(webhook.server.place.path(name)).unwrap();
     let certificate = secret(own, &file("tls.crt"), &file("tls.key"));
-    let at = format!("/api/v1/namespaces/{own}/secrets");
-    plane.admin().post(&at, &certificate).done();
+    plane.admin().post(&secrets, &certificate).done();
     let well = waiting.end();
     let lines = [("ok", "certificate"), ("ok", "trial-pod")];
     says(&well, 0, &lines, "it became well");
