@@ -44,9 +44,8 @@ fn no_pod_of_a_new_namespace_starts_before_its_secret_stands() {
         }
     });
     ledger.until(NAMESPACES, "robot:one");
-    let all = waiting.seen();
+    wait_until("each was seen", || waiting.seen() == NAMESPACES * PODS);
     let waited = waiting.end(Duration::from_secs(30), None);
-    assert_eq!(all, NAMESPACES * PODS, "each was seen");
     let stood: BTreeMap<_, _> = names
         .iter()
         .map(|name| {
