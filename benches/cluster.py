@@ -13,11 +13,9 @@ sys.dont_write_bytecode = True
 import argparse
 import json
 import pathlib
-import re
-import signal
 import time
 
-from harness import added, changes, cluster_report, inputs, installed
+from harness import added, changes, cluster_report, command, inputs, installed
 from harness.failure import BenchError
 from harness.plane import Plane
 from harness.prepare import OUT, PEER, PULLPASS, ROOT, build_peer, busy_cores, certificates, machine, run, say
@@ -75,7 +73,7 @@ class Bench:
         policy.write_text(inputs.policy(RULES), encoding="utf-8")
         config_maps = f"/api/v1/namespaces/{installed.OWN}/configmaps"
         self.api.call("POST", config_maps, installed.policy_config_map(inputs.policy(RULES)))
-        token = installed.webhook_token(self.api, self._binary, policy)
+        token = installed.token(self.api, self._binary, policy, "pullpass-webhook")
         self._kubeconfig = self.plane.kubeconfig(OUT / "pullpass.kubeconfig", token)
         # One port for all its starts, so that one configuration calls them all.
         self._port = free_port()
@@ -108,15 +106,6 @@ class Bench:
         self.plane.stop()
 
 
-def metric(server, name):
-    """A metric's values, by their labels as written."""
-    status, text = server.admin_get("/metrics")
-    if status != 200:
-        raise BenchError(f"{server.name} tells no metrics: status {status}")
-    rows = re.findall(rf"^{name}(\{{[^}}]*\}})? (\S+)$", text, re.MULTILINE)
-    return {labels: float(value) for labels, value in rows}
-
-
 def measure_edits(bench, args):
     say(f"{args.edits} edits of a policy of {RULES:,} rules")
     server, _ = bench.start_pullpass()
@@ -135,7 +124,7 @@ def measure_added(bench, args):
     peer = bench.start_peer()
 
     def calls():
-        return sum(metric(server, "pullpass_admission_requests_total").values())
+        return sum(server.metric("pullpass_admission_requests_total").values())
 
     variants = [
         added.Variant("none", "nothing", [], installed.is_bare),
@@ -164,7 +153,7 @@ def measure_size(bench, args):
         server, took = bench.start_pullpass()
         ready.append(took)
         started_kib.append(server.resident_kib())
-        held = metric(server, "pullpass_cache_objects")
+        held = server.metric("pullpass_cache_objects")
         least = {"namespaces": args.namespaces, "serviceaccounts": args.accounts}
         if any(held.get(f'{{resource="{resource}"}}', 0) < count for resource, count in least.items()):
             raise BenchError(f"pullpass was ready before it had all: it holds {held}")
@@ -222,19 +211,5 @@ def measure(args):
     print(cluster_report.markdown(seen, about, args, RULES))
 
 
-def main():
-    args = arguments()
-    # A terminated run still stops its servers: `finally` needs an exception.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    try:
-        measure(args)
-    except BenchError as error:
-        print(f"cluster: not everything was measured: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        return 130
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(command.run("cluster", "not everything was measured", measure, arguments()))

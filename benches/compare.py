@@ -16,9 +16,8 @@ import json
 import os
 import pathlib
 import shutil
-import signal
 
-from harness import inputs, load, reload, report
+from harness import command, inputs, load, reload, report
 from harness.failure import BenchError
 from harness.prepare import OUT, PEER, PULLPASS, ROOT, build_peer, busy_cores, certificates, machine, run, say
 from harness.servers import Server, free_port
@@ -201,19 +200,5 @@ def compare(args):
     print(report.markdown(result))
 
 
-def main():
-    args = arguments()
-    # A terminated run still stops its servers: `finally` needs an exception.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    try:
-        compare(args)
-    except BenchError as error:
-        print(f"compare: nothing was measured: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        return 130
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(command.run("compare", "nothing was measured", compare, arguments()))

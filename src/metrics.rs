@@ -17,7 +17,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
 use self::credentials::CredentialMetrics;
-pub use self::credentials::CredentialState;
+pub use self::credentials::{CredentialState, SecretWrite};
 use crate::admission::{AccountChange, Facts, Operation, Outcome};
 
 /// The media type of [`Metrics::render`]'s text.
@@ -617,11 +617,13 @@ fn timestamp(at: SystemTime) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
     use std::sync::Arc;
 
     use super::*;
     use crate::admission::ImageCounts;
     use crate::diagnostic::Code;
+    use crate::plan::secrets::Obstacle;
 
     fn facts() -> Facts {
         Facts {
@@ -658,7 +660,7 @@ mod tests {
             at: at(1000),
         };
         #[expect(clippy::type_complexity, reason = "a table of a test")]
-        let rows: [(&str, Box<dyn Fn(&Metrics)>, &[&str]); 14] = [
+        let rows: [(&str, Box<dyn Fn(&Metrics)>, &[&str]); 19] = [
             (
                 "an answered review",
                 Box::new(|m| m.admitted(&facts(), Duration::from_micros(80))),
@@ -764,6 +766,62 @@ mod tests {
                 &["pullpass_leader{} 1"],
             ),
             (
+                "a value that was fetched",
+                Box::new(|m| {
+                    m.credential_fetched("ecr", Duration::from_secs(3));
+                    m.credential_refreshed("hub", true);
+                }),
+                &[
+                    r#"pullpass_credential_refreshes_total{credential="hub",result="success"} 1"#,
+                    r#"pullpass_credential_fetch_duration_seconds_bucket{le="0.05",source="ecr"} 0"#,
+                    r#"pullpass_credential_fetch_duration_seconds_bucket{le="0.25",source="ecr"} 0"#,
+                    r#"pullpass_credential_fetch_duration_seconds_bucket{le="1.0",source="ecr"} 0"#,
+                    r#"pullpass_credential_fetch_duration_seconds_bucket{le="2.5",source="ecr"} 0"#,
+                    r#"pullpass_credential_fetch_duration_seconds_bucket{le="5.0",source="ecr"} 1"#,
+                    r#"pullpass_credential_fetch_duration_seconds_bucket{le="10.0",source="ecr"} 1"#,
+                    r#"pullpass_credential_fetch_duration_seconds_bucket{le="+Inf",source="ecr"} 1"#,
+                    r#"pullpass_credential_fetch_duration_seconds_count{source="ecr"} 1"#,
+                    r#"pullpass_credential_fetch_duration_seconds_sum{source="ecr"} 3.0"#,
+                ],
+            ),
+            (
+                "a value that could not be",
+                Box::new(|m| m.credential_refreshed("hub", false)),
+                &[r#"pullpass_credential_refreshes_total{credential="hub",result="failure"} 1"#],
+            ),
+            (
+                "a Secret in whose way a quota was",
+                Box::new(|m| m.secret_written("hub", SecretWrite::Hindered(Obstacle::Quota))),
+                &[r#"pullpass_secret_writes_total{credential="hub",result="quota"} 1"#],
+            ),
+            (
+                "how a credential fares",
+                Box::new(|m| {
+                    let state = CredentialState {
+                        fresh: 4,
+                        orphaned: 1,
+                        expires: Some(at(9)),
+                        renewal: Some(at(6)),
+                        ..CredentialState::default()
+                    };
+                    m.credentials_fare(&BTreeMap::from([("hub", state)]));
+                }),
+                &[
+                    r#"pullpass_credential_secrets{credential="hub",state="fresh"} 4"#,
+                    r#"pullpass_credential_secrets{credential="hub",state="orphaned"} 1"#,
+                    r#"pullpass_credential_expiration_timestamp_seconds{credential="hub"} 9.0"#,
+                    r#"pullpass_credential_renewal_timestamp_seconds{credential="hub"} 6.0"#,
+                ],
+            ),
+            (
+                "Pods that are held",
+                Box::new(|m| m.pods_held(2, Duration::from_secs(7))),
+                &[
+                    "pullpass_held_pods{} 2",
+                    "pullpass_oldest_held_pod_age_seconds{} 7.0",
+                ],
+            ),
+            (
                 "an attempt that failed",
                 Box::new(|m| m.reconcile_failed(Reconcile::Lease)),
                 &[r#"pullpass_reconcile_errors_total{kind="lease"} 1"#],
@@ -771,6 +829,8 @@ mod tests {
         ];
         for (event, happen, want) in rows {
             let metrics = Metrics::new();
+            let known = BTreeMap::from([("hub", CredentialState::default())]);
+            metrics.credentials_fare(&known);
             let before = metrics.render();
             happen(&metrics);
             let after = metrics.render();

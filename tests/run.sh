@@ -14,7 +14,7 @@ status=0
 # Tests against a real API server, of the chart, of its alerts and of credentials fail without them.
 tests/controlplane/build.sh || exit 1
 tests/helm/build.sh || exit 1
-tests/promtool/build.sh || exit 1
+tests/prometheus/build.sh || exit 1
 tests/moto/build.sh || exit 1
 tests/registry/build.sh || exit 1
 tests/image/build.sh || exit 1

@@ -3,21 +3,16 @@
 A target that is missed is told as such; it never ends a run.
 """
 
-import math
 import statistics
+
+from harness.markdown import machine, milliseconds, percentile, table, verdict
 
 EDIT, READY, MEMORY_KIB, FOLD, OF_PEER = 1.0, 3.0, 64 * 1024, 0.005, 0.75
 
 
 def markdown(seen, about, args, rules):
     """All tables of what was measured."""
-    peer = f"; {about['go']}, controller-runtime {about['controller_runtime']}" if "go" in about else ""
-    lines = ["", f"{about['date']}, {about['cpu']}, {about['cores']} cores, Linux {about['kernel']}{peer}."]
-    if "kubernetes" in about:
-        lines.append(f"Kubernetes {about['kubernetes']}: etcd, API server, controller-manager, the webhooks and what "
-                     "measures share these cores.")
-    if about["busy"] > 0.2:
-        lines.append(f"Rough numbers: other work kept {about['busy']} cores busy when the run began.")
+    lines = machine(about, "the webhooks and what measures")
     size = f"{args.namespaces:,} namespaces, {args.accounts:,} accounts"
     edited = [("a small cluster", seen["edits"])] if "edits" in seen else []
     edited += [(size, seen["size"]["edits"])] if "size" in seen else []
@@ -34,12 +29,6 @@ def markdown(seen, about, args, rules):
     if "added" in seen:
         lines += added(seen["added"], args)
     return "\n".join(lines)
-
-
-def table(title, head, rows):
-    """Markdown with numbers to the right; the first column is words."""
-    dashes = ["---"] + ["---:"] * (len(head) - 1)
-    return ["", f"**{title}**", ""] + [f"| {' | '.join(row)} |" for row in [head, dashes, *rows]]
 
 
 def changes(title, rows, target):
@@ -104,16 +93,3 @@ def added(variants, args):
              "rounds in turn")
     head = ["in place", "p50", "added", "added, round by round", "of what the peer adds", "calls a Pod", "target"]
     return table(title, head, rows)
-
-
-def percentile(values, part):
-    """The smallest value that so many of all are not above."""
-    return sorted(values)[max(math.ceil(part * len(values)) - 1, 0)]
-
-
-def verdict(seen, bound, words):
-    return f"{words}: {'met' if seen <= bound else '**not met**'}"
-
-
-def milliseconds(seconds):
-    return f"{seconds * 1000:.2f} ms" if abs(seconds) < 0.1 else f"{seconds * 1000:,.0f} ms"

@@ -121,10 +121,10 @@ def rendered(pullpass, *arguments):
     return json.loads(run([pullpass, "render", *arguments, "-o", "json"]))["items"]
 
 
-def webhook_token(api, pullpass, policy):
-    """A token of pullpass's own account with its rendered rights, so that it may no more than in use."""
+def token(api, pullpass, policy, account):
+    """A token of one of pullpass's own accounts with its rendered rights, so that it may no more than in use."""
     create(api, rendered(pullpass, "rbac", "--policy", policy, "--namespace", OWN))
-    path = f"/api/v1/namespaces/{OWN}/serviceaccounts/pullpass-webhook/token"
+    path = f"/api/v1/namespaces/{OWN}/serviceaccounts/{account}/token"
     wanted = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {"expirationSeconds": 7200}}
     return api.call("POST", path, wanted)["status"]["token"]
 

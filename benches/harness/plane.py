@@ -81,11 +81,11 @@ class Plane:
             raise BenchError(f"the control plane did not start:\n{self._log.read_text(errors='replace').strip()}")
         said = json.loads(line)
         self.url, self.ca_file, self.process_ids = said["url"], said["caFile"], said["processIds"]
-        self._token = said["token"]
+        self.audit_log, self.token = said["auditLog"], said["token"]
 
     def api(self):
         """A new connection."""
-        return Api(self.url, self.ca_file, self._token)
+        return Api(self.url, self.ca_file, self.token)
 
     def each(self, work, items, connections=8):
         """Calls `work(api, item)` for all items over a few connections at once."""

@@ -6,6 +6,7 @@ and a server that ends by itself is an error with the last lines of its log.
 
 import http.client
 import os
+import re
 import signal
 import socket
 import ssl
@@ -24,6 +25,13 @@ def free_port():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
+
+
+def cpu_seconds(pid):
+    """What a process has used of the processors, in its own code and in the kernel's."""
+    with open(f"/proc/{pid}/stat", encoding="ascii") as stat:
+        fields = stat.read().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 class Server:
@@ -123,6 +131,30 @@ class Server:
         self.check_alive()
         self._process.send_signal(signal.SIGCONT)
         time.sleep(0.1)
+
+    def cpu_seconds(self):
+        """What it has used of the processors until now, in steps of a kernel's tick."""
+        self.check_alive()
+        return cpu_seconds(self._process.pid)
+
+    def metric(self, name):
+        """A metric's values, by their labels as written."""
+        status, text = self.admin_get("/metrics")
+        if status != 200:
+            raise BenchError(f"{self.name} tells no metrics: status {status}")
+        rows = re.findall(rf"^{name}(\{{[^}}]*\}})? (\S+)$", text, re.MULTILINE)
+        return {labels: float(value) for labels, value in rows}
+
+    def end(self):
+        """Ends the server as a kubelet does, and waits until it has given back what it holds."""
+        self.check_alive()
+        self._process.terminate()
+        try:
+            code = self._process.wait(READY_WITHIN)
+        except subprocess.TimeoutExpired:
+            raise BenchError(f"{self.name} did not stop within {READY_WITHIN} s{self._log_tail()}") from None
+        if code:
+            raise BenchError(f"{self.name} stopped with status {code}{self._log_tail()}")
 
     def stop(self):
         """Ends the server at once: nothing is in flight any more, and a drain would only cost time."""

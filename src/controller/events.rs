@@ -61,6 +61,22 @@ pub enum Happening {
 }
 
 impl Happening {
+    /// Every one: each has a heading in `docs/events.md`.
+    pub const ALL: [Self; 12] = [
+        Self::PolicyRejected,
+        Self::PolicyLoaded,
+        Self::CredentialRefreshed,
+        Self::CredentialRefreshFailed,
+        Self::SourceSecretMissing,
+        Self::SecretMalformed,
+        Self::SecretNotOurs,
+        Self::SecretOrphaned,
+        Self::PodReleased,
+        Self::HoldTimedOut,
+        Self::CertificateRotated,
+        Self::CertificateRotationFailed,
+    ];
+
     /// The Event's `reason`.
     #[must_use]
     pub const fn reason(self) -> &'static str {
@@ -420,6 +436,25 @@ mod tests {
             },
             happening: Happening::CertificateRotated,
             note: note.to_owned(),
+        }
+    }
+
+    #[test]
+    fn each_event_has_its_page_and_each_page_an_event() {
+        let page = include_str!("../../docs/events.md");
+        let mut lines = page.lines();
+        let mut told = Vec::new();
+        while let Some(line) = lines.next() {
+            if let Some(reason) = line.strip_prefix("## ") {
+                let (kind, _) = lines.nth(1).unwrap().split_once(',').unwrap();
+                told.push((reason, kind));
+            }
+        }
+        let all = Happening::ALL.map(|happening| (happening.reason(), happening.kind()));
+        assert_eq!(told, all);
+        for (reason, _) in all {
+            let anchor = format!("(#{})", reason.to_lowercase());
+            assert!(page.contains(&anchor), "{reason} is not in the list above");
         }
     }
 

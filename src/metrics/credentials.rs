@@ -1,7 +1,7 @@
 //! What becomes of credentials and of the Pods that wait for them, as metrics of the controller.
 //!
 //! Labels are names of credentials, which policies declare, and words of closed sets. Beyond the first
-//! credentials by name the others share a series, so that a process shows a few hundred at most.
+//! credentials by name the others share a series, so that a process shows 300 at most.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
@@ -14,15 +14,50 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
 use super::{Metrics, Seconds, gauge, timestamp};
+use crate::plan::secrets::Obstacle;
 
-/// At most this many credentials have series of their own, about ten each.
-const CREDENTIAL_SERIES: usize = 16;
+/// At most this many credentials have series of their own: 19 each, when all happened to it that can.
+const CREDENTIAL_SERIES: usize = 8;
 /// Not a name that a Secret can have.
 const OTHERS: &str = "(others)";
 /// From a Secret that is at hand to a cloud that hesitates.
 const FETCH_BUCKETS: [f64; 6] = [0.05, 0.25, 1.0, 2.5, 5.0, 10.0];
 
+/// How a fetch ended.
+const REFRESHES: [&str; 2] = ["success", "failure"];
+
 type Of<const N: usize> = [(&'static str, String); N];
+
+/// How a write of a pull secret ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SecretWrite {
+    /// There was none.
+    Created,
+    /// It was another.
+    Replaced,
+    /// It is gone.
+    Removed,
+    /// Something was in the way.
+    Hindered(Obstacle),
+}
+
+impl SecretWrite {
+    fn all() -> impl Iterator<Item = Self> {
+        let well = [Self::Created, Self::Replaced, Self::Removed];
+        well.into_iter().chain(Obstacle::ALL.map(Self::Hindered))
+    }
+
+    /// The value of the label `result`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Created => "created",
+            Self::Replaced => "replaced",
+            Self::Removed => "removed",
+            Self::Hindered(obstacle) => obstacle.as_str(),
+        }
+    }
+}
 
 #[derive(Debug)]
 pub(super) struct CredentialMetrics {
@@ -53,7 +88,7 @@ pub struct CredentialState {
     pub orphaned: usize,
     /// When its value expires.
     pub expires: Option<SystemTime>,
-    /// When it is to be fetched again.
+    /// When a new one is due, or was.
     pub renewal: Option<SystemTime>,
 }
 
@@ -107,7 +142,7 @@ impl CredentialMetrics {
         );
         r.register_with_unit(
             "credential_renewal_timestamp",
-            "When the value of a credential is to be fetched again",
+            "When a new value of a credential is due, or was",
             Unit::Seconds,
             self.renewals.clone(),
         );
@@ -135,6 +170,38 @@ impl CredentialMetrics {
         );
     }
 
+    /// Takes back the series of credentials that are gone: others need the room.
+    fn forget(&self, is_there: impl Fn(&str) -> bool) {
+        let mut named = self.named.lock().unwrap_or_else(PoisonError::into_inner);
+        let gone: Vec<String> = named.iter().filter(|n| !is_there(n)).cloned().collect();
+        for name in gone {
+            named.remove(&name);
+            let of = |result: &str| [("credential", name.clone()), ("result", result.to_owned())];
+            for result in REFRESHES {
+                self.refreshes.remove(&of(result));
+            }
+            for result in SecretWrite::all() {
+                self.writes.remove(&of(result.as_str()));
+            }
+        }
+    }
+
+    /// A rate does not see the first event of a series that was not there before.
+    fn start_at_zero(&self, name: &str) {
+        let of = |result: &str| {
+            [
+                ("credential", name.to_owned()),
+                ("result", result.to_owned()),
+            ]
+        };
+        for result in REFRESHES {
+            self.refreshes.get_or_create(&of(result)).inc_by(0);
+        }
+        for result in SecretWrite::all() {
+            self.writes.get_or_create(&of(result.as_str())).inc_by(0);
+        }
+    }
+
     /// The label of a credential: its name, while there is room.
     fn label(&self, name: &str) -> String {
         let mut named = self.named.lock().unwrap_or_else(PoisonError::into_inner);
@@ -143,6 +210,7 @@ impl CredentialMetrics {
                 return OTHERS.to_owned();
             }
             named.insert(name.to_owned());
+            self.start_at_zero(name);
         }
         name.to_owned()
     }
@@ -152,7 +220,8 @@ impl Metrics {
     /// A value was fetched, or could not be.
     pub fn credential_refreshed(&self, name: &str, success: bool) {
         let label = self.credentials.label(name);
-        let result = if success { "success" } else { "failure" };
+        let [good, bad] = REFRESHES;
+        let result = if success { good } else { bad };
         let labels = [("credential", label), ("result", result.to_owned())];
         self.credentials.refreshes.get_or_create(&labels).inc();
     }
@@ -165,11 +234,11 @@ impl Metrics {
             .observe(took.as_secs_f64());
     }
 
-    /// A pull secret was written, or something was in the way: `result` is a word of a closed set.
-    pub fn secret_written(&self, name: &str, result: &'static str) {
+    /// A pull secret was written, or something was in the way.
+    pub fn secret_written(&self, name: &str, result: SecretWrite) {
         let labels = [
             ("credential", self.credentials.label(name)),
-            ("result", result.to_owned()),
+            ("result", result.as_str().to_owned()),
         ];
         self.credentials.writes.get_or_create(&labels).inc();
     }
@@ -177,10 +246,7 @@ impl Metrics {
     /// How all credentials fare now, by name. Those that are not among them have no series any more.
     pub fn credentials_fare(&self, all: &BTreeMap<&str, CredentialState>) {
         let metrics = &self.credentials;
-        {
-            let mut named = metrics.named.lock().unwrap_or_else(PoisonError::into_inner);
-            named.retain(|name| all.contains_key(name.as_str()));
-        }
+        metrics.forget(|name| all.contains_key(name));
         let mut told: BTreeMap<String, CredentialState> = BTreeMap::new();
         for (name, state) in all {
             told.entry(metrics.label(name)).or_default().add(state);
@@ -208,6 +274,13 @@ impl Metrics {
                 metrics.renewals.get_or_create(&label).set(timestamp(at));
             }
         }
+    }
+
+    /// Another process keeps them from now on, and shows how they fare.
+    pub fn credentials_are_anothers(&self) {
+        self.credentials_fare(&BTreeMap::new());
+        self.credentials.held.clear();
+        self.credentials.oldest.clear();
     }
 
     /// So many Pods wait for a pull secret, the one that waits longest for so long.
@@ -250,6 +323,95 @@ mod tests {
     }
 
     #[test]
+    fn the_most_that_a_controller_shows_is_bounded() {
+        use super::super::{CertificateKind, Reconcile, Resource};
+        let metrics = Metrics::new();
+        let names: Vec<String> = (0..200).map(|n| format!("credential-{n:03}")).collect();
+        let at = Some(SystemTime::now());
+        let one = CredentialState {
+            expires: at,
+            renewal: at,
+            ..CredentialState::default()
+        };
+        metrics.credentials_fare(&names.iter().map(|name| (&**name, one)).collect());
+        for name in &names {
+            for success in [true, false] {
+                metrics.credential_refreshed(name, success);
+            }
+            for result in SecretWrite::all() {
+                metrics.secret_written(name, result);
+            }
+        }
+        for source in ["ecr", "gcp", "acr", "exec"] {
+            metrics.credential_fetched(source, Duration::ZERO);
+        }
+        metrics.pods_held(1, Duration::ZERO);
+        metrics.leader(true);
+        for resource in [
+            Resource::Policies,
+            Resource::Namespaces,
+            Resource::Secrets,
+            Resource::WebhookConfigurations,
+            Resource::Pods,
+            Resource::Status,
+        ] {
+            metrics.watching(resource);
+        }
+        for kind in [
+            Reconcile::Certificates,
+            Reconcile::Lease,
+            Reconcile::Events,
+            Reconcile::Credentials,
+            Reconcile::HeldPods,
+        ] {
+            metrics.reconciling(kind);
+        }
+        for kind in [CertificateKind::Serving, CertificateKind::Ca] {
+            metrics.certificate_expires(kind, SystemTime::now());
+        }
+        let text = metrics.render();
+        let series = text.lines().filter(|line| !line.starts_with('#')).count();
+        assert!(series <= 300, "{series} series");
+    }
+
+    #[test]
+    fn what_another_process_keeps_it_shows() {
+        let metrics = Metrics::new();
+        metrics.credentials_fare(&BTreeMap::from([("ecr", CredentialState::default())]));
+        metrics.credential_refreshed("ecr", false);
+        metrics.secret_written("ecr", SecretWrite::Hindered(Obstacle::Quota));
+        metrics.pods_held(2, Duration::from_secs(5));
+        let shown = |metrics: &Metrics| {
+            ["credential_", "secret_writes", "held_pods", "oldest_held"]
+                .iter()
+                .flat_map(|name| lines(metrics, name))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(shown(&metrics).len(), 19, "{:?}", shown(&metrics));
+        metrics.credentials_are_anothers();
+        assert!(shown(&metrics).is_empty(), "{:?}", shown(&metrics));
+    }
+
+    #[test]
+    fn credentials_that_come_and_go_leave_no_series() {
+        let metrics = Metrics::new();
+        for n in 0..200 {
+            let name = format!("credential-{n:03}");
+            metrics.credentials_fare(&BTreeMap::from([(&*name, CredentialState::default())]));
+            metrics.credential_refreshed(&name, n % 2 == 0);
+            for result in SecretWrite::all() {
+                metrics.secret_written(&name, result);
+            }
+        }
+        let refreshes = lines(&metrics, "credential_refreshes_total");
+        assert_eq!(refreshes.len(), REFRESHES.len(), "{refreshes:?}");
+        let last = |line: &String| line.contains("credential=\"credential-199\"");
+        assert!(refreshes.iter().all(last), "{refreshes:?}");
+        let writes = lines(&metrics, "secret_writes_total");
+        assert_eq!(writes.len(), SecretWrite::all().count(), "{writes:?}");
+    }
+
+    #[test]
     fn no_number_of_credentials_makes_the_series_many() {
         let metrics = Metrics::new();
         let names: Vec<String> = (0..200).map(|n| format!("credential-{n:03}")).collect();
@@ -260,13 +422,13 @@ mod tests {
         metrics.credentials_fare(&names.iter().map(|name| (&**name, one)).collect());
         for name in &names {
             metrics.credential_refreshed(name, true);
-            metrics.secret_written(name, "created");
+            metrics.secret_written(name, SecretWrite::Created);
         }
         let copies = lines(&metrics, "credential_secrets");
         assert_eq!(copies.len(), 5 * (CREDENTIAL_SERIES + 1));
-        let others = "pullpass_credential_secrets{credential=\"(others)\",state=\"missing\"} 184";
+        let others = "pullpass_credential_secrets{credential=\"(others)\",state=\"missing\"} 192";
         assert!(copies.contains(&others.to_owned()), "{copies:?}");
         let refreshes = lines(&metrics, "credential_refreshes_total");
-        assert_eq!(refreshes.len(), CREDENTIAL_SERIES + 1);
+        assert_eq!(refreshes.len(), 2 * CREDENTIAL_SERIES + 1);
     }
 }

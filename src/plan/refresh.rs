@@ -39,6 +39,16 @@ pub struct Lifetime {
 }
 
 impl Lifetime {
+    /// The same in whole seconds, as it is written down: what is read back must not differ. No value is
+    /// taken to be good for longer than it is.
+    #[must_use]
+    pub fn in_whole_seconds(self) -> Self {
+        Self {
+            issued: whole(self.issued),
+            expires: self.expires.map(whole),
+        }
+    }
+
     /// Whether it is of no use any more.
     #[must_use]
     pub fn is_over(&self, now: SystemTime) -> bool {
@@ -63,6 +73,13 @@ impl Lifetime {
             .checked_add(wait.max(SHORTEST))
             .unwrap_or(now + LONGEST)
     }
+}
+
+fn whole(at: SystemTime) -> SystemTime {
+    let since = at.duration_since(SystemTime::UNIX_EPOCH);
+    let part = since.map_or(0, |since| since.subsec_nanos());
+    at.checked_sub(Duration::from_nanos(part.into()))
+        .unwrap_or(at)
 }
 
 /// When to try again what was to be tried at this time: now, if that is so far off that the clock must have
@@ -170,6 +187,30 @@ mod tests {
         assert!(!lifetime(Some(at(10))).is_over(at(9)));
         assert!(lifetime(Some(at(10))).is_over(at(10)));
         assert!(!lifetime(None).is_over(at(1_000_000_000)));
+    }
+
+    #[test]
+    fn times_in_whole_seconds_are_never_later() {
+        let part = Duration::from_nanos(388_999_938);
+        for (issued, expires, want, why) in [
+            (
+                at(5) + part,
+                Some(at(9) + part),
+                (at(5), Some(at(9))),
+                "parts go",
+            ),
+            (at(5), Some(at(9)), (at(5), Some(at(9))), "there are none"),
+            (at(5) + part, None, (at(5), None), "no end"),
+            (
+                UNIX_EPOCH - part,
+                None,
+                (UNIX_EPOCH - part, None),
+                "no time that is written down",
+            ),
+        ] {
+            let lifetime = Lifetime { issued, expires }.in_whole_seconds();
+            assert_eq!((lifetime.issued, lifetime.expires), want, "{why}");
+        }
     }
 
     #[test]

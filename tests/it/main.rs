@@ -19,6 +19,8 @@ mod controller;
 #[cfg(test)]
 mod credentials;
 #[cfg(test)]
+mod demo;
+#[cfg(test)]
 mod diagnostics;
 #[cfg(test)]
 mod doctor;

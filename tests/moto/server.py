@@ -22,6 +22,7 @@ import re
 import secrets
 import sys
 import threading
+import time
 
 from moto import settings
 from moto.core.exceptions import JsonRESTError, _RESTError as RESTError
@@ -52,7 +53,7 @@ class State:
 
     def called(self, **call):
         with self.lock:
-            self.calls.append(call)
+            self.calls.append({**call, "at": time.time()})
             return len(self.calls)
 
     def fault(self, service, region=None):

@@ -72,6 +72,8 @@ pub(super) struct Kept {
     fetched: Option<Instant>,
     seen: Option<Seen>,
     pub(super) asking: Asking,
+    /// Since when its source has given nothing good.
+    pub(super) lacking: Option<SystemTime>,
     /// Differs from value to value.
     pub(super) chance: Chance,
     pub(super) reach: BTreeSet<Arc<str>>,
@@ -102,6 +104,7 @@ impl Kept {
             fetched: None,
             seen: None,
             asking: IDLE,
+            lacking: None,
             chance,
             reach: BTreeSet::new(),
             copies: BTreeMap::new(),
@@ -117,13 +120,14 @@ impl Kept {
         }
     }
 
-    /// Takes a change of the copies. A value that another controller wrote is taken over.
-    pub(super) fn take(&mut self, event: Event<Secret>, remembered: Option<&Remembered>) {
+    /// Takes a change of the copies. A value that another controller wrote is taken over. Whether copies have
+    /// come or gone: a rotation's thousands of changes are no news to the status.
+    pub(super) fn take(&mut self, event: Event<Secret>, remembered: Option<&Remembered>) -> bool {
         match event {
             Event::Init => self.listing = Some(BTreeMap::new()),
             Event::InitApply(secret) => {
                 let Some((namespace, copy)) = known(&secret) else {
-                    return;
+                    return false;
                 };
                 self.look_at(&secret, &copy, remembered);
                 if let Some(listing) = &mut self.listing {
@@ -132,54 +136,62 @@ impl Kept {
             }
             Event::InitDone => {
                 let Some(listing) = self.listing.take() else {
-                    return;
+                    return false;
                 };
                 self.copies = listing;
                 self.listed = Listed::Whole;
                 self.is_dirty = true;
+                return true;
             }
             Event::Apply(secret) => {
                 if let Some((namespace, copy)) = known(&secret) {
                     self.look_at(&secret, &copy, remembered);
-                    self.set(namespace, copy);
+                    return self.set(&namespace, copy);
                 }
             }
             Event::Delete(secret) => {
                 let Some((namespace, gone)) = known(&secret) else {
-                    return;
+                    return false;
                 };
                 let held = self.copies.get(&namespace);
                 if held.is_some_and(|held| held.uid == gone.uid || !is_older(&gone, held)) {
                     self.copies.remove(&namespace);
                     self.waits.changed(&namespace);
                     self.is_dirty = true;
+                    return true;
                 }
             }
         }
+        false
     }
 
-    /// What a Secret is now, by the watch or by the answer to a write.
-    pub(super) fn set(&mut self, namespace: Arc<str>, copy: Copy) {
+    /// What a Secret is now, by the watch or by the answer to a write. Whether there was none before.
+    pub(super) fn set(&mut self, namespace: &Arc<str>, copy: Copy) -> bool {
         // A list that began before the write may not have it.
         if let Some(listing) = &mut self.listing {
-            put(listing, Arc::clone(&namespace), copy.clone());
+            put(listing, Arc::clone(namespace), copy.clone());
         }
-        let held = self.copies.get(&namespace);
+        let held = self.copies.get(namespace);
+        let is_new = held.is_none();
         let same = held.is_some_and(|held| held.uid == copy.uid && held.owner == copy.owner);
-        if put(&mut self.copies, Arc::clone(&namespace), copy) && !same {
-            self.waits.changed(&namespace);
+        if put(&mut self.copies, Arc::clone(namespace), copy) && !same {
+            self.waits.changed(namespace);
             self.is_dirty = true;
         }
+        is_new
     }
 
-    /// A Secret was removed by us; another one of its name may be there already.
-    pub(super) fn removed(&mut self, namespace: &str, uid: &str) {
+    /// A Secret was removed by us; another one of its name may be there already. Whether it was known.
+    pub(super) fn removed(&mut self, namespace: &str, uid: &str) -> bool {
+        let mut was_known = false;
         let all = self.listing.iter_mut().chain([&mut self.copies]);
         for copies in all {
             if copies.get(namespace).is_some_and(|held| held.uid == uid) {
                 copies.remove(namespace);
+                was_known = true;
             }
         }
+        was_known
     }
 
     /// Keeps what a copy of ours holds, and takes it over if it is what another controller has fetched.
@@ -278,6 +290,7 @@ impl Kept {
             || before.is_some_and(|before| before.source != row.source)
         {
             self.material = None;
+            self.lacking = None;
             self.is_own = false;
             self.is_outdated = false;
             self.fetched = None;
@@ -339,11 +352,8 @@ impl Kept {
                 value: value.as_ref(),
                 namespaces: &self.reach,
             },
-            Some(_) => Wanted::Watched {
-                namespaces: &self.reach,
-            },
             None if self.leaves => Wanted::Retired,
-            None => Wanted::Watched {
+            Some(_) | None => Wanted::Watched {
                 namespaces: &self.reach,
             },
         };
@@ -404,6 +414,23 @@ impl Kept {
         }
     }
 
+    /// Its source gave nothing good.
+    pub(super) fn lacks(&mut self, now: SystemTime) {
+        self.lacking.get_or_insert(now);
+    }
+
+    /// When a new value is due, or was: unlike [`Kept::ask_at`] it does not move with each failure. One that
+    /// is copied is due as soon as its source is no good.
+    fn due_at(&self, now: SystemTime) -> Option<SystemTime> {
+        let row = self.row.as_ref()?;
+        match &self.material {
+            Some(material) if row.is_fetched() => {
+                Some(material.lifetime.renew_at(now, self.chance))
+            }
+            _ => self.lacking,
+        }
+    }
+
     /// How a Secret that a Pod of this namespace names stands. `is_known`: the namespace is.
     pub(super) fn standing(&self, namespace: &str, is_known: bool) -> Standing {
         let Some(row) = self.row.as_ref().filter(|row| row.credential.hold_pods) else {
@@ -430,7 +457,9 @@ impl Kept {
     pub(super) fn state(&self, now: SystemTime) -> CredentialState {
         let counts = self.last.counts;
         let is_lost = self.is_orphaned();
-        let material = self.material.as_ref();
+        // What goes nowhere is not kept fresh.
+        let is_needed = !self.reach.is_empty();
+        let material = self.material.as_ref().filter(|_| is_needed);
         CredentialState {
             fresh: counts.fresh,
             stale: counts.stale,
@@ -439,7 +468,7 @@ impl Kept {
             // How many there are cannot be seen any more: at least the name is left.
             orphaned: if is_lost { self.ours().max(1) } else { 0 },
             expires: material.and_then(|material| material.lifetime.expires),
-            renewal: self.ask_at(now),
+            renewal: self.due_at(now).filter(|_| is_needed),
         }
     }
 }

@@ -3,7 +3,6 @@
 //! The bytes go into Secrets and nowhere else; all that is told of them is their digest.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use k8s_openapi::ByteString;
 
@@ -26,13 +25,7 @@ pub(super) struct Material {
 }
 
 impl Material {
-    pub(super) fn of(config: &DockerConfig, mut lifetime: Lifetime, source: Digest) -> Self {
-        // In whole seconds, as it is remembered: a controller that takes it over says of it what we say.
-        let whole = |at: SystemTime| {
-            let since = at.duration_since(UNIX_EPOCH).unwrap_or_default();
-            UNIX_EPOCH + Duration::from_secs(since.as_secs())
-        };
-        lifetime.expires = lifetime.expires.map(whole);
+    pub(super) fn of(config: &DockerConfig, lifetime: Lifetime, source: Digest) -> Self {
         Self {
             json: Arc::new(ByteString(config.to_json())),
             digest: config.digest(),
@@ -46,7 +39,7 @@ impl Material {
             issued: fetched.issued,
             expires: fetched.expires,
         };
-        Self::of(&fetched.config, lifetime, source)
+        Self::of(&fetched.config, lifetime.in_whole_seconds(), source)
     }
 
     /// What another controller wrote, if this is it and a kubelet can read it.

@@ -104,10 +104,14 @@ impl State {
             self.tell.anew();
             self.releases.ask_anew();
             self.remember();
+            // What was found while another led, nobody has told.
+            let names: Vec<SecretName> = self.kept.keys().cloned().collect();
+            for name in names {
+                self.convert(&name);
+            }
             self.mark_dirty();
         } else {
-            self.metrics().credentials_fare(&BTreeMap::new());
-            self.metrics().pods_held(0, Duration::ZERO);
+            self.metrics().credentials_are_anothers();
         }
     }
 
@@ -172,10 +176,9 @@ impl State {
                 }
             }
             Change::Copies(name, Ok(event)) => {
-                self.has_news = true;
                 let remembered = self.remembered(&name).cloned();
                 if let Some(kept) = self.kept.get_mut(&name) {
-                    kept.take(event, remembered.as_ref());
+                    self.has_news |= kept.take(event, remembered.as_ref());
                 }
             }
             Change::Source(name, Ok(event)) => {
@@ -294,7 +297,10 @@ impl State {
         };
         let source = match &slot.object {
             Known::Unlisted => return,
-            Known::Absent => return self.tell.no_source(name, &row, from),
+            Known::Absent => {
+                kept.lacks(SystemTime::now());
+                return self.tell.no_source(name, &row, from);
+            }
             // The watch of the Secret that it was copied from before.
             Known::Present(source) if source.metadata.name.as_deref() != Some(from.as_str()) => {
                 return;
@@ -313,7 +319,10 @@ impl State {
                 let material = Material::of(&read.config, lifetime, row.source);
                 self.set(name, material);
             }
-            Err(error) => self.tell.malformed(name, from, &error.to_string()),
+            Err(error) => {
+                kept.lacks(SystemTime::now());
+                self.tell.malformed(name, from, &error.to_string());
+            }
         }
     }
 
@@ -322,6 +331,7 @@ impl State {
         let Some(kept) = self.kept.get_mut(name) else {
             return;
         };
+        kept.lacking = None;
         let Some(row) = &kept.row else { return };
         let before = kept.material.as_ref().map(|before| before.digest);
         if before == Some(material.digest) && row.copied_from().is_some() {
@@ -359,6 +369,7 @@ impl State {
             let source = kept.row.as_ref().and_then(Row::copied_from);
             watches.watch_source(name, source);
         }
+        self.has_news |= !done.is_empty();
         for name in done {
             watches.forget(&name);
             self.kept.remove(&name);

@@ -106,8 +106,8 @@ impl Tell {
         self.metrics.credential_refreshed(name.as_str(), true);
         self.failing.remove(name);
         let until = expires.map(in_words);
-        let until = until.map_or_else(String::new, |at| format!(", good until {at}"));
         tracing::info!(credential = %name, source = row.words, expires = until, "a new value");
+        let until = until.map_or_else(String::new, |at| format!(", good until {at}"));
         let note = format!(
             "credential `{name}` has a new value from {}{until}",
             row.words
@@ -222,8 +222,8 @@ impl Tell {
         );
         tracing::error!(credential = %name, why, "cannot remove its Secrets");
         let note = format!(
-            "{why}: grant it once more (the chart: `controller.retiredCredentialNames`), or delete them by \
-             `pullpass cleanup --yes`"
+            "{why}: grant it once more (the chart: `controller.retiredCredentialNames`), and they go, or \
+             delete them by hand"
         );
         self.tell(self.declared(None), Happening::SecretOrphaned, note);
     }

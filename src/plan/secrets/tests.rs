@@ -446,7 +446,6 @@ proptest! {
             let is_late = matches!(turn, Turn::SeeLate);
             match turn {
                 Turn::Refuse(next) => refusals = next,
-                Turn::SeeLate => {}
                 Turn::Rotate => fetched = fetched.wrapping_add(1),
                 Turn::Delete(n) => {
                     model.copies.remove(&names[n]);
@@ -462,7 +461,7 @@ proptest! {
                     model.make(&names[n], Owner::Us { digest, marks });
                     model.copies.get_mut(&names[n]).unwrap().uid = uid;
                 }
-                Turn::Edit(_) => {}
+                Turn::SeeLate | Turn::Edit(_) => {}
                 Turn::Reach(n, true) => _ = reach.insert(Arc::clone(&names[n])),
                 Turn::Reach(n, false) => _ = reach.remove(&names[n]),
                 Turn::Pass(seconds) => now += Duration::from_secs(seconds),

@@ -149,6 +149,24 @@ controller:
 }
 
 #[test]
+fn the_rights_for_policies_outside_of_the_chart_are_those_that_are_printed() {
+    let (policy, _) = POLICY.split_once("  - name: vault").unwrap();
+    let policy = format!("{policy}{HOLD}");
+    let values = "
+controller:
+  credentialNames: [hub, ecr]
+  sourceSecretNames: [dockerhub]
+  holdPods: true
+";
+    let printed = printed(&["rbac", "--policy", "-"], &policy);
+    agree(
+        &printed,
+        &named(rendered(values)),
+        "no policy is in the chart",
+    );
+}
+
+#[test]
 fn without_a_credential_no_right_to_secrets_is_without_a_name() {
     for (key, role) in named(rendered("")) {
         if !key.contains("Role ") {

@@ -4,6 +4,7 @@
 //! A plane has no nodes: the Pods are admitted, and the processes run beside it, called by a URL.
 
 mod guard;
+mod kept;
 mod kubelet;
 mod service;
 mod shell;

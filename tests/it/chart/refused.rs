@@ -3,7 +3,7 @@
 use super::{rendered, template};
 
 /// Values, what the refusal says, why.
-const MISTAKES: [(&str, &str, &str); 17] = [
+const MISTAKES: [(&str, &str, &str); 18] = [
     (
         "webhook: {failurePolicy: Sometimes}",
         "at '/webhook/failurePolicy': value must be one of 'Ignore', 'Fail'",
@@ -33,6 +33,11 @@ const MISTAKES: [(&str, &str, &str); 17] = [
         "webhook: {configurationName: pullpass-policies}",
         "at '/webhook/configurationName'",
         "the controller keeps that one too",
+    ),
+    (
+        "proxy: {https: 'http://me:secret@proxy.example:3128'}",
+        "at '/proxy/https'",
+        "a password in the values would be one in the Deployment",
     ),
     (
         "policies: {company: {rules: [{name: hub, match: {image: [docker.io]}, inject: {}}]}}",

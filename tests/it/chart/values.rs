@@ -149,6 +149,9 @@ const INSTALLATION: &[&[&str]] = &[
     &["excludedNamespaces: [b, a]"],
     &["allowOptOut: false"],
     &["tenantPolicies: {enabled: true}"],
+    &[
+        "proxy: {https: 'http://proxy.example:3128', http: 'proxy.example:3128', noProxy: '.svc,10.0.0.0/8'}",
+    ],
     &["log: {level: 'warn,pullpass=debug'}"],
     &["log: {format: text}"],
     &["rbac: {create: false}"],
@@ -162,6 +165,10 @@ const INSTALLATION: &[&[&str]] = &[
     &[
         "networkPolicy: {enabled: true}",
         "networkPolicy: {enabled: true, metricsFrom: [{podSelector: {}}]}",
+    ],
+    &[
+        "networkPolicy: {enabled: true}",
+        "networkPolicy: {enabled: true, egressCIDRs: [169.254.0.0/16, 192.0.2.9/32]}",
     ],
     &["serviceMonitor: {enabled: true}"],
     &[
@@ -266,7 +273,13 @@ const CONTROLLER: &[&[&str]] = &[
     ],
     &["controller: {credentialNames: [ecr]}"],
     &["controller: {sourceSecretNames: [dockerhub]}"],
+    &["controller: {holdPods: true}"],
     &["controller: {retiredCredentialNames: [old]}"],
+    &["controller: {caBundle: '-----BEGIN CERTIFICATE-----'}"],
+    &[
+        "controller: {caBundle: '-----BEGIN CERTIFICATE-----'}",
+        "controller: {caBundle: '-----BEGIN CERTIFICATE----- another'}",
+    ],
     &["controller: {admissionGuard: {enabled: false}}"],
 ];
 

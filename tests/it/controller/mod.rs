@@ -315,6 +315,11 @@ impl Controller {
         self.log.lock().unwrap().clone()
     }
 
+    /// Where it is looked at.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.admin
+    }
+
     pub(crate) fn get(&self, path: &str) -> Response {
         // A machine with other work may be late to accept.
         wait_for("an answer", || get(self.admin, path).ok())

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-use super::{alerts, promtool, read, rules};
+use super::{alerts, read, rules, tool};
 
 const UP: &str = r#"up{namespace="pullpass-system", job="pullpass-webhook-metrics", pod="a"}"#;
 const LEADER: &str = r#"pullpass_leader{namespace="pullpass-system", pod="c"}"#;
@@ -20,6 +20,11 @@ const SYNCED: &str =
     r#"pullpass_cache_synced{namespace="pullpass-system", pod="a", resource="namespaces"}"#;
 const ERRORS: &str =
     r#"pullpass_reconcile_errors_total{namespace="pullpass-system", pod="c", kind="lease"}"#;
+const EXPIRED: &str = r#"pullpass_credential_expiration_timestamp_seconds{namespace="pullpass-system", pod="c", credential="ecr"}"#;
+const DUE: &str = r#"pullpass_credential_renewal_timestamp_seconds{namespace="pullpass-system", pod="c", credential="ecr"}"#;
+const FOREIGN: &str = r#"pullpass_credential_secrets{namespace="pullpass-system", pod="c", credential="ecr", state="foreign"}"#;
+const OLDEST: &str =
+    r#"pullpass_oldest_held_pod_age_seconds{namespace="pullpass-system", pod="c"}"#;
 const FAST: &str = r#"pullpass_admission_duration_seconds_bucket{namespace="pullpass-system", job="pullpass-webhook-metrics", pod="a", le="0.1"}"#;
 const OPEN: &str =
     r#"apiserver_admission_webhook_fail_open_count{name="pods.pullpass.dev", type="admit"}"#;
@@ -29,7 +34,7 @@ const REFUSED: &str = r#"apiserver_admission_webhook_rejection_count{name="pods.
 const DENIED: &str = r#"apiserver_admission_webhook_rejection_count{name="pods.pullpass.dev", error_type="no_error"}"#;
 
 /// An installation that is well, minute by minute for an hour.
-const WELL: [(&str, &str); 12] = [
+const WELL: [(&str, &str); 16] = [
     (UP, "1x60"),
     (LEADER, "1x60"),
     (EXPIRY, "5184000x60"),
@@ -42,6 +47,10 @@ const WELL: [(&str, &str); 12] = [
     (WATCH, "0x60"),
     (SYNCED, "1x60"),
     (ERRORS, "0x60"),
+    (EXPIRED, "43200x60"),
+    (DUE, "21600x60"),
+    (FOREIGN, "0x60"),
+    (OLDEST, "0x60"),
     (FAST, "0+600x60"),
     (
         r#"pullpass_admission_duration_seconds_bucket{namespace="pullpass-system", job="pullpass-webhook-metrics", pod="a", le="0.5"}"#,
@@ -208,7 +217,79 @@ const ROWS: &[Row] = &[
         25,
         &["ControllerErrors"],
     ),
+    (
+        "it tries again every five minutes and fails",
+        &[(ERRORS, "0x4 1x4 2x4 3x4 4x4 5x4 6x4 7x4 8x4 9x4 10x10")],
+        40,
+        &["ControllerErrors"],
+    ),
     ("it failed once", &[(ERRORS, "0x20 1x40")], 38, &[]),
+    (
+        "the value of a credential has expired",
+        &[(EXPIRED, "1200x60"), (DUE, "600x60")],
+        21,
+        &["CredentialExpired", "CredentialOverdue"],
+    ),
+    (
+        "it expires in a minute, and a new one is due",
+        &[(EXPIRED, "1200x60"), (DUE, "600x60")],
+        19,
+        &[],
+    ),
+    (
+        "a new value has been due for 11 minutes",
+        &[(DUE, "600x60")],
+        22,
+        &["CredentialOverdue"],
+    ),
+    (
+        "it came after 9 minutes",
+        &[(DUE, "600x19 22200x40")],
+        25,
+        &[],
+    ),
+    (
+        "another controller leads after a restart, and shows the same",
+        &[
+            (DUE, "600x15 _x45"),
+            (
+                r#"pullpass_credential_renewal_timestamp_seconds{namespace="pullpass-system", pod="d", credential="ecr"}"#,
+                "_x15 600x45",
+            ),
+        ],
+        22,
+        &["CredentialOverdue"],
+    ),
+    (
+        "somebody else's Secret stands there for 11 minutes",
+        &[(FOREIGN, "0x20 2x40")],
+        32,
+        &["SecretNotOurs"],
+    ),
+    (
+        "it was there for a short time",
+        &[(FOREIGN, "0x20 2x5 0x35")],
+        32,
+        &[],
+    ),
+    (
+        "a Pod has been held for 6 minutes",
+        &[(OLDEST, "0x20 0+60x40")],
+        27,
+        &["PodsHeld"],
+    ),
+    (
+        "a Pod has been held for 4 minutes",
+        &[(OLDEST, "0x20 0+60x40")],
+        25,
+        &[],
+    ),
+    (
+        "one Pod after the other is held for a minute",
+        &[(OLDEST, "0x20 60x40")],
+        50,
+        &[],
+    ),
 ];
 
 fn case(&(name, differs, minute, firing): &Row) -> Value {
@@ -246,7 +327,7 @@ fn each_alert_fires_when_it_should_and_only_then() {
         &["check", "rules", "rules.yaml"][..],
         &["test", "rules", "test.yaml"],
     ] {
-        let output = promtool()
+        let output = tool("promtool")
             .current_dir(&directory)
             .args(args)
             .output()
@@ -283,7 +364,15 @@ fn each_alert_says_what_it_is_and_has_its_page() {
         let name = alert["alert"].as_str().unwrap();
         let notes = &alert["annotations"];
         for key in ["summary", "description"] {
-            assert!(notes[key].as_str().unwrap().ends_with('.'), "{name}: {key}");
+            let note = notes[key].as_str().unwrap();
+            assert!(note.ends_with('.'), "{name}: {key}");
+            for rest in note.split("$labels.").skip(1) {
+                let label: String = rest.chars().take_while(char::is_ascii_lowercase).collect();
+                let grouped = alert["expr"].as_str().unwrap().split("by (").skip(1);
+                let mut groups = grouped.map(|group| group.split(')').next().unwrap());
+                let has = groups.all(|group| group.split(", ").any(|other| other == label));
+                assert!(has, "{name} loses the label {label}");
+            }
         }
         let anchor = format!("https://pullpass.dev/docs/alerts#{}", name.to_lowercase());
         assert_eq!(notes["runbook_url"], json!(anchor));

@@ -1,6 +1,9 @@
-//! Alerts by real promtool, and the metrics that alerts, dashboard and docs name against those that are served.
+//! Alerts by real promtool, the dashboard's queries by a real Prometheus, and the metrics that alerts, dashboard and docs name
+//! against those that are served.
 
 mod alerts;
+mod living;
+mod prometheus;
 mod served;
 
 use std::path::{Path, PathBuf};
@@ -28,11 +31,12 @@ fn read(path: &str) -> String {
     std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap()
 }
 
-fn promtool() -> Command {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/promtool/build.sh");
+/// A program of Prometheus that the tests have built.
+fn tool(name: &str) -> Command {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/prometheus/build.sh");
     let output = Command::new(script).arg("--where").output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{said}");
     let path = String::from_utf8(output.stdout).unwrap();
-    Command::new(PathBuf::from(path.trim_end()))
+    Command::new(PathBuf::from(path.trim_end()).join(name))
 }

@@ -5,8 +5,11 @@
 
 mod copies;
 mod faults;
+mod fetched;
+mod guides;
 mod holds;
 mod silence;
+mod told;
 
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -1,4 +1,5 @@
-{{/* The Deployment of a component: what both have in common. Takes `root`, `component`, `args`, `ports`, `volumes`, `mounts`, `hostNetwork`. */}}
+{{/* The Deployment of a component: what both have in common. Takes `root`, `component`, `args`, `ports`, `volumes`, `mounts`, `env`,
+`podAnnotations`, `hostNetwork`. */}}
 {{- define "pullpass.deployment" -}}
 {{- $values := index .root.Values .component -}}
 apiVersion: apps/v1
@@ -20,7 +21,7 @@ spec:
     metadata:
       labels:
         {{- merge (include "pullpass.selector" . | fromYaml) (dict "app.kubernetes.io/part-of" "pullpass") $values.podLabels | toYaml | nindent 8 }}
-      {{- with $values.podAnnotations }}
+      {{- with merge (dict) $values.podAnnotations (default (dict) .podAnnotations) }}
       annotations:
         {{- toYaml . | nindent 8 }}
       {{- end }}
@@ -73,7 +74,7 @@ spec:
             {{- range concat .args $values.extraArgs }}
             - {{ . | quote }}
             {{- end }}
-          {{- with $values.extraEnv }}
+          {{- with concat (default (list) .env) $values.extraEnv }}
           env:
             {{- toYaml . | nindent 12 }}
           {{- end }}

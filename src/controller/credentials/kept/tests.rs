@@ -332,7 +332,7 @@ fn a_list_that_began_before_a_write_takes_nothing_back() {
     // The answers to our writes, in the middle of it.
     for (namespace, version) in [("web", 9), ("new", 8)] {
         let copy = secret::copy(&secret(namespace, version, "b")).unwrap();
-        kept.set(namespace.into(), copy);
+        kept.set(&namespace.into(), copy);
     }
     kept.take(Event::InitApply(secret("web", 5, "a")), None);
     kept.take(Event::InitDone, None);
@@ -435,11 +435,12 @@ fn a_name_is_remembered_until_nothing_is_left_of_it() {
 #[test]
 fn what_is_said_of_a_value_is_what_is_remembered_of_it() {
     let row = row(ECR);
-    let lifetime = Lifetime {
+    let fetched = crate::credentials::Fetched {
+        config: config("a"),
         issued: at(1),
         expires: Some(at(100) + Duration::from_millis(250)),
     };
-    let material = Material::of(&config("a"), lifetime, row.source);
+    let material = Material::fetched(&fetched, row.source);
     let mut status = crate::status::Status::default();
     let name = SecretName::parse("ecr").unwrap();
     status
@@ -449,4 +450,40 @@ fn what_is_said_of_a_value_is_what_is_remembered_of_it() {
     let read = crate::status::Status::parse(&status.to_text()).unwrap();
     let expires = read.memory.values[&name].expires;
     assert_eq!(marks(&row, &material).expires, expires);
+}
+
+fn bare(namespace: &str, uid: &str, version: &str) -> Secret {
+    let metadata = json!({
+        "name": "ecr", "namespace": namespace, "uid": uid, "resourceVersion": version,
+    });
+    serde_json::from_value(json!({ "metadata": metadata })).unwrap()
+}
+
+#[test]
+fn copies_that_come_or_go_are_news_and_one_that_changes_is_none() {
+    let mut kept = Kept::new(None, Chance::of(0));
+    for (event, want, why) in [
+        (Event::Init, false, "a list begins"),
+        (Event::InitApply(bare("web", "a", "1")), false, "it is read"),
+        (Event::InitDone, true, "it is whole"),
+        (Event::Apply(bare("web", "a", "2")), false, "a rotation"),
+        (Event::Apply(bare("web", "a", "2")), false, "told twice"),
+        (Event::Apply(bare("api", "b", "3")), true, "one more"),
+        (
+            Event::Apply(bare("api", "c", "5")),
+            false,
+            "another in its place",
+        ),
+        (
+            Event::Delete(bare("api", "b", "4")),
+            false,
+            "the one before it",
+        ),
+        (Event::Delete(bare("web", "a", "6")), true, "it is gone"),
+        (Event::Delete(bare("web", "a", "6")), false, "it was"),
+    ] {
+        assert_eq!(kept.take(event, None), want, "{why}");
+    }
+    let namespaces: Vec<_> = kept.copies.keys().map(|n| &**n).collect();
+    assert_eq!(namespaces, ["api"]);
 }

@@ -2,7 +2,6 @@
 //!
 //! It begins nothing: the next look does.
 
-use std::sync::Arc;
 use std::time::SystemTime;
 
 use k8s_openapi::api::core::v1::Secret;
@@ -16,7 +15,7 @@ use super::State;
 use crate::controller::apply::WriteError;
 use crate::controller::lease::random;
 use crate::controller::refusal::obstacle;
-use crate::metrics::Reconcile;
+use crate::metrics::{Reconcile, SecretWrite};
 use crate::names::SecretName;
 use crate::plan::refresh::{Chance, backoff};
 use crate::plan::secrets::{Action, Obstacle, Step};
@@ -25,7 +24,8 @@ use crate::status::Shard;
 impl State {
     /// Something that was begun has ended.
     pub(in super::super) fn done(&mut self, done: Done, now: SystemTime) {
-        self.has_news = true;
+        // Of a write it depends on what was there before.
+        self.has_news |= !matches!(done, Done::Written { .. });
         match done {
             Done::Asked {
                 name,
@@ -60,6 +60,7 @@ impl State {
                         let pause = backoff(failures, Chance::of(random()));
                         let next = now.checked_add(pause);
                         kept.asking = Asking::Idle { failures, next };
+                        kept.lacks(now);
                         let over = "its source gave a value that had expired already; are the clocks right?";
                         let why = other.err().unwrap_or_else(|| over.to_owned());
                         self.tell.not_refreshed(&name, &row, &why);
@@ -121,21 +122,22 @@ impl State {
             return;
         };
         let namespace = &step.namespace;
-        let word = match &step.action {
-            Action::Create => "created",
-            Action::Replace { .. } => "replaced",
-            Action::Remove { .. } => "removed",
+        let done = match &step.action {
+            Action::Create => SecretWrite::Created,
+            Action::Replace { .. } => SecretWrite::Replaced,
+            Action::Remove { .. } => SecretWrite::Removed,
         };
         let error = match result {
             Ok(secret) => {
                 kept.waits.end(namespace);
-                self.tell.metrics.secret_written(name.as_str(), word);
+                self.tell.metrics.secret_written(name.as_str(), done);
                 if let Action::Remove { uid, .. } = &step.action {
-                    kept.removed(namespace, uid);
+                    self.has_news |= kept.removed(namespace, uid);
                 } else if let Some(copy) = secret.as_deref().and_then(secret::copy) {
-                    kept.set(Arc::clone(namespace), copy);
+                    self.has_news |= kept.set(namespace, copy);
                 }
-                tracing::debug!(credential = %name, namespace = %namespace, reason = %step.reason, word);
+                let done = done.as_str();
+                tracing::debug!(credential = %name, namespace = %namespace, reason = %step.reason, done);
                 kept.is_dirty = true;
                 return;
             }
@@ -147,9 +149,10 @@ impl State {
             Err(error) => error,
         };
         let (obstacle, asked) = obstacle(&error);
-        self.tell
-            .metrics
-            .secret_written(name.as_str(), obstacle.as_str());
+        let hindered = SecretWrite::Hindered(obstacle);
+        self.tell.metrics.secret_written(name.as_str(), hindered);
+        // Perhaps nothing is left of it, now that this one did not come.
+        self.has_news |= kept.row.is_none();
         let chance = Chance::of(random());
         let is_news = kept.waits.fail(namespace, obstacle, asked, now, chance);
         kept.is_dirty = true;

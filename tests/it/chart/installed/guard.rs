@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::{MUTATING, OWN, Release};
 use crate::plane::{Answer, User, wait_until};
 
-const HUB: &str = r#"{"auths":{}}"#;
+pub(super) const HUB: &str = r#"{"auths":{}}"#;
 
 fn secret(kind: &str, key: &str, ours: bool, data: &str) -> Value {
     let labels = if ours {
@@ -22,13 +22,27 @@ fn secret(kind: &str, key: &str, ours: bool, data: &str) -> Value {
     })
 }
 
-fn pull_secret(ours: bool, data: &str) -> Value {
+pub(super) fn pull_secret(ours: bool, data: &str) -> Value {
     secret(
         "kubernetes.io/dockerconfigjson",
         ".dockerconfigjson",
         ours,
         data,
     )
+}
+
+fn opaque() -> Value {
+    secret("Opaque", "key", true, "value")
+}
+
+/// Waits until the account of the controller is refused something. Nothing is written.
+pub(super) fn in_force(release: &Release, namespace: &str) {
+    let controller = release.plane.account(OWN, "pullpass-controller");
+    let at = format!("/api/v1/namespaces/{namespace}/secrets/hub");
+    wait_until("the guard is in force", || {
+        let at = format!("{at}?fieldManager=pullpass&force=true&dryRun=All");
+        controller.apply(&at, &opaque()).status == 422
+    });
 }
 
 /// By server-side apply with force, as the controller writes.
@@ -55,13 +69,9 @@ fn the_controller_is_refused_what_it_never_does_and_nothing_else() {
     let controller = release.plane.account(OWN, "pullpass-controller");
     let hub = |namespace: &str| format!("/api/v1/namespaces/{namespace}/secrets/hub");
 
-    let opaque = secret("Opaque", "key", true, "value");
-    wait_until("the guard is in force", || {
-        let at = format!("{}?fieldManager=pullpass&force=true&dryRun=All", hub(&shop));
-        controller.apply(&at, &opaque).status == 422
-    });
+    in_force(&release, &shop);
     for (object, why) in [
-        (&opaque, "a Secret of another type"),
+        (&opaque(), "a Secret of another type"),
         (&pull_secret(false, HUB), "one without its label"),
     ] {
         let answer = apply(&controller, &hub(&shop), object);

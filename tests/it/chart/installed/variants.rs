@@ -27,6 +27,9 @@ controller:
   credentialNames: [a]
   retiredCredentialNames: [b]
   sourceSecretNames: [c]
+  holdPods: true
+  caBundle: '-----BEGIN CERTIFICATE-----'
+proxy: {https: 'http://proxy.example:3128', noProxy: .svc}
 global: {imagePullSecrets: [{name: a}]}
 commonLabels: {a: b}
 commonAnnotations: {a: b}
@@ -37,6 +40,7 @@ networkPolicy:
   enabled: true
   apiServerCIDRs: [192.0.2.0/28]
   metricsFrom: [{namespaceSelector: {matchLabels: {a: b}}, podSelector: {}}]
+  egressCIDRs: [169.254.0.0/16]
 ",
     "
 webhook: {tls: {existingSecret: mine}, replicaCount: 1}

@@ -48,6 +48,7 @@ fn deed(deed: impl Fn(&Hand<'_>) + 'static) -> Deed {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "the table has that many rows")]
 fn what_is_ours_is_healed_and_what_is_not_is_left_alone() {
     let estate = Estate::on(Plane::shared(), POLICY);
     let ledger = Ledger::of(&estate, "quay");
@@ -61,7 +62,13 @@ fn what_is_ours_is_healed_and_what_is_not_is_left_alone() {
         json!({"data": {".dockerconfigjson": STANDARD.encode("{}")}}),
     );
     let deeds: Vec<(Deed, bool, &str)> = vec![
-        (deed(|hand| hand.delete()), true, "deleted"),
+        (
+            deed(|hand| {
+                hand.delete();
+            }),
+            true,
+            "deleted",
+        ),
         (
             deed(move |hand| hand.merge(&edited)),
             true,
@@ -74,7 +81,7 @@ fn what_is_ours_is_healed_and_what_is_not_is_left_alone() {
         ),
         (
             deed(|hand| {
-                hand.merge(&json!({"metadata": {"annotations": {"pullpass.dev/policy": "else"}}}))
+                hand.merge(&json!({"metadata": {"annotations": {"pullpass.dev/policy": "else"}}}));
             }),
             true,
             "an annotation edited",
@@ -88,7 +95,7 @@ fn what_is_ours_is_healed_and_what_is_not_is_left_alone() {
             deed(|hand| {
                 hand.merge(
                     &json!({"metadata": {"labels": {"team": "web"}, "annotations": {"a": "b"}}}),
-                )
+                );
             }),
             true,
             "labels and annotations of others beside ours",
@@ -111,7 +118,7 @@ fn what_is_ours_is_healed_and_what_is_not_is_left_alone() {
                         "Opaque",
                         &ours,
                         &json!({"pullpass.dev/namespace": hand.namespace}),
-                    )
+                    );
                 }
             }),
             false,

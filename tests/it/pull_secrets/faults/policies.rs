@@ -143,9 +143,9 @@ fn a_credential_with_another_source_or_name_moves_whole() {
     estate.until_event(estate.own(), "policies", "SourceSecretMissing");
     assert_eq!(old.count("robot:other"), 5, "what was written before stays");
     estate.put(&moved);
-    namespaces
-        .iter()
-        .for_each(|namespace| old.excuse(namespace));
+    for namespace in &namespaces {
+        old.excuse(namespace);
+    }
     estate.put(&renamed);
     new.until(5, "robot:one");
     for namespace in &namespaces {

@@ -26,17 +26,24 @@ const LIFE: u64 = 14;
 const NAMESPACES: usize = 3;
 
 fn policy() -> String {
-    let mut rules = String::new();
-    let mut credentials = String::new();
-    for (region, _, _) in REGIONS {
-        rules += &format!(
-            "    - {{name: {region}, match: {{images: [123456789012.dkr.ecr.{region}.amazonaws.com], SELECTED}}, \
-             inject: {{imagePullSecrets: [{region}@]}}}}\n"
-        );
-        credentials += &format!(
-            "    - {{name: {region}@, from: {{ecr: {{accountIds: ['123456789012'], regions: [{region}]}}}}}}\n"
-        );
-    }
+    let rules: Vec<_> = REGIONS
+        .iter()
+        .map(|(region, _, _)| {
+            format!(
+                "    - {{name: {region}, match: {{images: [123456789012.dkr.ecr.{region}.amazonaws.com], SELECTED}}, \
+                 inject: {{imagePullSecrets: [{region}@]}}}}\n"
+            )
+        })
+        .collect();
+    let credentials: Vec<_> = REGIONS
+        .iter()
+        .map(|(region, _, _)| {
+            format!(
+                "    - {{name: {region}@, from: {{ecr: {{accountIds: ['123456789012'], regions: [{region}]}}}}}}\n"
+            )
+        })
+        .collect();
+    let (rules, credentials) = (rules.concat(), credentials.concat());
     format!(
         "apiVersion: pullpass.dev/v1\nkind: RegistryPolicy\nmetadata: {{name: company}}\nspec:\n  rules:\n{rules}  \
          credentials:\n{credentials}"
