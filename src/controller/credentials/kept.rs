@@ -51,6 +51,17 @@ pub(super) enum Asking {
     Asked { failures: u32 },
 }
 
+/// How a fetched value stands to those that other controllers may have fetched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Age {
+    /// It is the newest that is known.
+    Shared,
+    /// This process has fetched it since it leads: nobody can know a newer one.
+    Own,
+    /// Another controller has fetched a newer one, which nothing here holds.
+    Outdated,
+}
+
 /// It may be asked as soon as there is a reason.
 const IDLE: Asking = Asking::Idle {
     failures: 0,
@@ -64,10 +75,7 @@ pub(super) struct Kept {
     /// Whether its Secrets go when its row goes. Of a name that is only remembered they do.
     leaves: bool,
     pub(super) material: Option<Material>,
-    /// The value was fetched by this process since it leads: nobody can know a newer one.
-    is_own: bool,
-    /// Another controller has fetched a newer one, which nothing here holds.
-    is_outdated: bool,
+    age: Age,
     /// When it was fetched, by a clock that nobody sets.
     fetched: Option<Instant>,
     seen: Option<Seen>,
@@ -99,8 +107,7 @@ impl Kept {
             row,
             leaves: true,
             material: None,
-            is_own: false,
-            is_outdated: false,
+            age: Age::Shared,
             fetched: None,
             seen: None,
             asking: IDLE,
@@ -217,7 +224,7 @@ impl Kept {
     /// be fetched again; and ours is none any more, if it would be written over that.
     pub(super) fn recall(&mut self, remembered: &Remembered) {
         let is_of = |row: &Row| row.is_fetched() && row.source == remembered.source;
-        if self.is_own || !self.row.as_ref().is_some_and(is_of) {
+        if self.age == Age::Own || !self.row.as_ref().is_some_and(is_of) {
             return;
         }
         let is_known = |held: &Material| {
@@ -233,7 +240,10 @@ impl Kept {
             .copies
             .values()
             .chain(self.listing.iter().flat_map(|l| l.values()));
-        self.is_outdated = material.is_none() && self.material.is_some();
+        self.age = match (&material, &self.material) {
+            (None, Some(_)) => Age::Outdated,
+            _ => Age::Shared,
+        };
         if material.is_some() || copies.any(stands) {
             self.is_dirty = true;
             self.material = material;
@@ -242,16 +252,17 @@ impl Kept {
 
     /// Another process leads from now on, or this one does: others may have fetched, or will.
     pub(super) fn share(&mut self) {
-        self.is_own = false;
+        if self.age == Age::Own {
+            self.age = Age::Shared;
+        }
     }
 
     /// A value was fetched, or copied from its source.
     pub(super) fn set_material(&mut self, material: Material, chance: Chance) {
         if self.row.as_ref().is_some_and(Row::is_fetched) {
-            self.is_own = true;
+            self.age = Age::Own;
             self.fetched = Some(Instant::now());
         }
-        self.is_outdated = false;
         self.material = Some(material);
         self.chance = chance;
         self.is_dirty = true;
@@ -262,7 +273,7 @@ impl Kept {
         if !self.row.as_ref().is_some_and(Row::is_fetched) {
             return None;
         }
-        let material = self.material.as_ref().filter(|_| !self.is_outdated);
+        let material = self.material.as_ref().filter(|_| self.age != Age::Outdated);
         material
             .map(Material::remembered)
             .or_else(|| before.cloned())
@@ -291,8 +302,7 @@ impl Kept {
         {
             self.material = None;
             self.lacking = None;
-            self.is_own = false;
-            self.is_outdated = false;
+            self.age = Age::Shared;
             self.fetched = None;
             self.asking = IDLE;
         }
@@ -407,7 +417,7 @@ impl Kept {
                 _,
             ) => Some(within_reach(next, now)),
             (Asking::Idle { .. }, None) => Some(now),
-            (Asking::Idle { .. }, Some(_)) if self.is_outdated => Some(now),
+            (Asking::Idle { .. }, Some(_)) if self.age == Age::Outdated => Some(now),
             (Asking::Idle { .. }, Some(material)) => {
                 Some(material.lifetime.renew_at(now, self.chance))
             }
