@@ -4,160 +4,29 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime};
 
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use kube::runtime::watcher::Event;
 use tokio::time::Instant;
 
+use super::material::{Material, Seen, marks};
+use super::row::Row;
 use super::secret;
-use crate::credentials::Fetched;
-use crate::docker_config::{Digest, DockerConfig, Format, read};
 use crate::metrics::CredentialState;
 use crate::names::SecretName;
 use crate::plan::gates::Standing;
-use crate::plan::refresh::{Chance, Lifetime, within_reach};
+use crate::plan::refresh::{Chance, within_reach};
 use crate::plan::secrets::{Action, Copy, Marks, Owner, Plan, Step, Value, Waits, Wanted, plan};
-use crate::policy::config_maps::ConfigMapName;
-use crate::policy::document::{Credential, CredentialSource};
-use crate::policy::table::Table;
-use crate::status::Remembered;
+use crate::status::{Memory, Remembered};
 
 /// How long a Pod waits for a Secret of which we see no reason to come to its namespace.
 const UNREACHED: Duration = Duration::from_secs(3);
+/// How long a value that was fetched waits at most until it is remembered.
+const WRITTEN_DOWN: Duration = Duration::from_secs(10);
 /// A Secret that has to go stays for so long: a ConfigMap that is deleted and made again moves none.
 const GRACE: Duration = Duration::from_secs(5);
-
-/// What a policy says of a credential.
-#[derive(Clone, Debug)]
-pub(super) struct Row {
-    pub(super) credential: Credential,
-    pub(super) policy: Arc<str>,
-    pub(super) config_map: Option<ConfigMapName>,
-    /// Of all that decides about the value: another digest has another value.
-    pub(super) source: Digest,
-    /// The source in words.
-    pub(super) words: String,
-}
-
-impl Row {
-    /// The row of a credential that this table declares.
-    pub(super) fn of(table: &Table, credential: &Credential) -> Self {
-        let policy = table.declarer(&credential.name);
-        // Everything in it was written in one policy, and nothing else has a say.
-        let said = format!("{:?} {:?}", credential.from, credential.registries);
-        Self {
-            credential: credential.clone(),
-            policy: policy.map_or_else(|| "".into(), |policy| Arc::clone(&policy.name)),
-            config_map: policy.and_then(|policy| policy.config_map.clone()),
-            source: Digest::of(said.as_bytes()),
-            words: words(&credential.from),
-        }
-    }
-
-    /// Whether pullpass makes its Secrets.
-    pub(super) fn is_made(&self) -> bool {
-        self.credential.from != CredentialSource::Existing
-    }
-
-    /// The Secret that it is copied from.
-    pub(super) fn copied_from(&self) -> Option<&SecretName> {
-        match &self.credential.from {
-            CredentialSource::SecretRef { name } => Some(name),
-            _ => None,
-        }
-    }
-
-    /// Whether its value has to be asked for.
-    pub(super) fn is_fetched(&self) -> bool {
-        self.is_made() && self.copied_from().is_none()
-    }
-
-    /// Whether its Secrets go when it goes.
-    pub(super) fn is_remembered(&self) -> bool {
-        self.is_made() && !self.credential.keep
-    }
-}
-
-fn words(source: &CredentialSource) -> String {
-    match source {
-        CredentialSource::SecretRef { name } => format!("secretRef {name}"),
-        CredentialSource::Ecr { regions, .. } => format!("ecr {}", regions.join(",")),
-        CredentialSource::Gcp => "gcp".to_owned(),
-        CredentialSource::Acr { .. } => "acr".to_owned(),
-        CredentialSource::Exec { command, .. } => format!("exec {command}"),
-        CredentialSource::Existing => "existing".to_owned(),
-    }
-}
-
-/// The value of a credential.
-#[derive(Clone)]
-pub(super) struct Material {
-    /// What a copy's one key holds.
-    pub(super) json: Arc<ByteString>,
-    pub(super) digest: Digest,
-    pub(super) lifetime: Lifetime,
-    /// Of which source.
-    pub(super) source: Digest,
-}
-
-impl Material {
-    pub(super) fn of(config: &DockerConfig, mut lifetime: Lifetime, source: Digest) -> Self {
-        // In whole seconds, as it is remembered: a controller that takes it over says of it what we say.
-        let whole = |at: SystemTime| {
-            let since = at.duration_since(UNIX_EPOCH).unwrap_or_default();
-            UNIX_EPOCH + Duration::from_secs(since.as_secs())
-        };
-        lifetime.expires = lifetime.expires.map(whole);
-        Self {
-            json: Arc::new(ByteString(config.to_json())),
-            digest: config.digest(),
-            lifetime,
-            source,
-        }
-    }
-
-    pub(super) fn fetched(fetched: &Fetched, source: Digest) -> Self {
-        let lifetime = Lifetime {
-            issued: fetched.issued,
-            expires: fetched.expires,
-        };
-        Self::of(&fetched.config, lifetime.in_whole_seconds(), source)
-    }
-
-    /// What another controller wrote, if this is it and a kubelet can read it.
-    fn taken_over(remembered: &Remembered, seen: &Seen) -> Option<Self> {
-        if seen.digest != remembered.digest {
-            return None;
-        }
-        read(Format::DockerConfigJson, &seen.json.0).ok()?;
-        Some(Self {
-            json: Arc::clone(&seen.json),
-            digest: remembered.digest,
-            lifetime: Lifetime {
-                issued: remembered.issued,
-                expires: remembered.expires,
-            },
-            source: remembered.source,
-        })
-    }
-
-    pub(super) fn remembered(&self) -> Remembered {
-        Remembered {
-            digest: self.digest,
-            source: self.source,
-            issued: self.lifetime.issued,
-            expires: self.lifetime.expires,
-        }
-    }
-}
-
-/// What a copy was last seen to hold: perhaps what another controller has fetched.
-struct Seen {
-    digest: Digest,
-    json: Arc<ByteString>,
-}
 
 /// What is known of the copies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -182,6 +51,17 @@ pub(super) enum Asking {
     Asked { failures: u32 },
 }
 
+/// How a fetched value stands to those that other controllers may have fetched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Age {
+    /// It is the newest that is known.
+    Shared,
+    /// This process has fetched it since it leads: nobody can know a newer one.
+    Own,
+    /// Another controller has fetched a newer one, which nothing here holds.
+    Outdated,
+}
+
 /// It may be asked as soon as there is a reason.
 const IDLE: Asking = Asking::Idle {
     failures: 0,
@@ -195,8 +75,9 @@ pub(super) struct Kept {
     /// Whether its Secrets go when its row goes. Of a name that is only remembered they do.
     leaves: bool,
     pub(super) material: Option<Material>,
-    /// The value was fetched by this process since it leads: nobody can know a newer one.
-    pub(super) is_own: bool,
+    age: Age,
+    /// When it was fetched, by a clock that nobody sets.
+    fetched: Option<Instant>,
     seen: Option<Seen>,
     pub(super) asking: Asking,
     /// Since when its source has given nothing good.
@@ -226,7 +107,8 @@ impl Kept {
             row,
             leaves: true,
             material: None,
-            is_own: false,
+            age: Age::Shared,
+            fetched: None,
             seen: None,
             asking: IDLE,
             lacking: None,
@@ -338,11 +220,11 @@ impl Kept {
         }
     }
 
-    /// Another controller has fetched a value, perhaps a newer one than ours: then that is the one, and
-    /// ours is none any more. It is taken from a copy, or has to be fetched again.
+    /// Another controller has fetched a value, perhaps a newer one than ours. It is taken from a copy, or has to
+    /// be fetched again; and ours is none any more, if it would be written over that.
     pub(super) fn recall(&mut self, remembered: &Remembered) {
         let is_of = |row: &Row| row.is_fetched() && row.source == remembered.source;
-        if self.is_own || !self.row.as_ref().is_some_and(is_of) {
+        if self.age == Age::Own || !self.row.as_ref().is_some_and(is_of) {
             return;
         }
         let is_known = |held: &Material| {
@@ -353,8 +235,62 @@ impl Kept {
         }
         let seen = self.seen.as_ref();
         let material = seen.and_then(|seen| Material::taken_over(remembered, seen));
-        self.is_dirty |= material.is_some() || self.material.is_some();
-        self.material = material;
+        let stands = |copy: &Copy| matches!(copy.owner, Owner::Us { digest, .. } if digest == remembered.digest);
+        let mut copies = self
+            .copies
+            .values()
+            .chain(self.listing.iter().flat_map(|l| l.values()));
+        self.age = match (&material, &self.material) {
+            (None, Some(_)) => Age::Outdated,
+            _ => Age::Shared,
+        };
+        if material.is_some() || copies.any(stands) {
+            self.is_dirty = true;
+            self.material = material;
+        }
+    }
+
+    /// Another process leads from now on, or this one does: others may have fetched, or will.
+    pub(super) fn share(&mut self) {
+        if self.age == Age::Own {
+            self.age = Age::Shared;
+        }
+    }
+
+    /// A value was fetched, or copied from its source.
+    pub(super) fn set_material(&mut self, material: Material, chance: Chance) {
+        if self.row.as_ref().is_some_and(Row::is_fetched) {
+            self.age = Age::Own;
+            self.fetched = Some(Instant::now());
+        }
+        self.material = Some(material);
+        self.chance = chance;
+        self.is_dirty = true;
+    }
+
+    /// What a controller has to know of its value after a restart. `before`: what is remembered now.
+    pub(super) fn to_remember(&self, before: Option<&Remembered>) -> Option<Remembered> {
+        if !self.row.as_ref().is_some_and(Row::is_fetched) {
+            return None;
+        }
+        let material = self.material.as_ref().filter(|_| self.age != Age::Outdated);
+        material
+            .map(Material::remembered)
+            .or_else(|| before.cloned())
+    }
+
+    /// Whether what is to be written may be: a name is written down before the first Secret of it is, and a
+    /// value that was fetched before its first copy is, so that whoever leads next knows which is newer. That
+    /// is not waited for too long: a token that is not renewed is worse.
+    pub(super) fn is_written_down(&self, name: &SecretName, memory: Option<&Memory>) -> bool {
+        let Some(row) = &self.row else { return true };
+        let is_named = memory.is_some_and(|memory| memory.names.contains(name));
+        let remembered = memory.and_then(|memory| memory.values.get(name));
+        let is_valued = self.material.as_ref().is_none_or(|held| {
+            remembered.is_some_and(|remembered| remembered.digest == held.digest)
+        });
+        let is_late = self.fetched.is_none_or(|at| at.elapsed() > WRITTEN_DOWN);
+        (is_named || !row.is_remembered()) && (is_valued || is_late || !row.is_fetched())
     }
 
     /// What the row says now. A value of another source is none of its.
@@ -366,7 +302,8 @@ impl Kept {
         {
             self.material = None;
             self.lacking = None;
-            self.is_own = false;
+            self.age = Age::Shared;
+            self.fetched = None;
             self.asking = IDLE;
         }
         self.leaves = row.is_remembered();
@@ -480,6 +417,7 @@ impl Kept {
                 _,
             ) => Some(within_reach(next, now)),
             (Asking::Idle { .. }, None) => Some(now),
+            (Asking::Idle { .. }, Some(_)) if self.age == Age::Outdated => Some(now),
             (Asking::Idle { .. }, Some(material)) => {
                 Some(material.lifetime.renew_at(now, self.chance))
             }
@@ -542,14 +480,6 @@ impl Kept {
             expires: material.and_then(|material| material.lifetime.expires),
             renewal: self.due_at(now).filter(|_| is_needed),
         }
-    }
-}
-
-fn marks(row: &Row, material: &Material) -> Marks {
-    Marks {
-        policy: row.policy.to_string(),
-        source: row.words.clone(),
-        expires: material.lifetime.expires,
     }
 }
 

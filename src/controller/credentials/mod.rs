@@ -5,7 +5,9 @@
 
 mod announced;
 mod kept;
+mod material;
 mod releases;
+mod row;
 mod secret;
 mod state;
 mod tell;

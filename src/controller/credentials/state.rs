@@ -3,6 +3,9 @@
 //!
 //! It takes what watches and answers bring, and begins what the plans say. It waits for nobody.
 
+mod announce;
+mod answers;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -14,31 +17,30 @@ use tokio::time::Instant;
 
 use super::super::events::Teller;
 use super::super::lease::random;
-use super::super::refusal::obstacle;
 use super::super::watching::{Known, Slot};
 use super::announced::Announced;
-use super::kept::{Asking, Kept, Listed, Material, Row};
+use super::kept::{Asking, Kept, Listed};
+use super::material::Material;
 use super::releases::Releases;
-use super::secret;
+use super::row::Row;
 use super::tell::Tell;
 use super::watches::{Change, Watches};
-use super::writing::{Done, Work};
+use super::writing::Work;
 use crate::cluster::fold::{self, Fold, Namespace};
 use crate::cluster::policies::InForce;
 use crate::cluster::watch::{is_denied, tell_failure};
-use crate::controller::apply::WriteError;
 use crate::credentials::secret_ref::read_source;
-use crate::metrics::{Metrics, Reconcile, Resource, SecretWrite};
+use crate::metrics::{Metrics, Resource};
 use crate::names::SecretName;
 use crate::plan::gates::Standing;
 use crate::plan::reach::Reach;
-use crate::plan::refresh::{Chance, Lifetime, backoff};
-use crate::plan::secrets::{Action, Obstacle, Step};
+use crate::plan::refresh::{Chance, Lifetime};
+use crate::plan::secrets::Action;
 use crate::policy::config_maps;
 use crate::policy::document::CredentialSource;
 use crate::server::health;
 use crate::snapshot::{Namespaces, ScopeOptions};
-use crate::status::{Memory, Remembered, Shard, Status};
+use crate::status::Remembered;
 
 /// The time between two plans of one credential: a storm of changes is planned for twenty times a second.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -96,8 +98,7 @@ impl State {
     /// This process leads from now on, or does not any more.
     pub(super) fn leads(&mut self, leads: bool) {
         for kept in self.kept.values_mut() {
-            // Others may have fetched since, or will.
-            kept.is_own = false;
+            kept.share();
         }
         if leads {
             self.tell.anew();
@@ -337,154 +338,7 @@ impl State {
             return self.tell.mended(name);
         }
         self.tell.refreshed(name, row, material.lifetime.expires);
-        kept.material = Some(material);
-        kept.chance = Chance::of(random());
-        kept.is_dirty = true;
-    }
-
-    /// Something that was begun has ended.
-    pub(super) fn done(&mut self, done: Done, now: SystemTime) {
-        // Of a write it depends on what was there before.
-        self.has_news |= !matches!(done, Done::Written { .. });
-        match done {
-            Done::Asked {
-                name,
-                source,
-                result,
-            } => {
-                let Some(kept) = self.kept.get_mut(&name) else {
-                    return;
-                };
-                let failures = match kept.asking {
-                    Asking::Asked { failures } => failures,
-                    // It was declared anew meanwhile.
-                    Asking::Idle { .. } => return,
-                };
-                let Some(row) = kept.row.clone().filter(|row| row.source == source) else {
-                    return;
-                };
-                let material = match result {
-                    Ok(fetched) => Ok(Material::fetched(&fetched, source)),
-                    Err(error) => Err(crate::cluster::explain::chain(&error)),
-                };
-                match material {
-                    Ok(material) if !material.lifetime.is_over(now) => {
-                        kept.asking = Asking::Idle {
-                            failures: 0,
-                            next: None,
-                        };
-                        kept.is_own = true;
-                        self.set(&name, material);
-                    }
-                    other => {
-                        let failures = failures.saturating_add(1);
-                        let pause = backoff(failures, Chance::of(random()));
-                        let next = now.checked_add(pause);
-                        kept.asking = Asking::Idle { failures, next };
-                        kept.lacks(now);
-                        let over = "its source gave a value that had expired already; are the clocks right?";
-                        let why = other.err().unwrap_or_else(|| over.to_owned());
-                        self.tell.not_refreshed(&name, &row, &why);
-                    }
-                }
-            }
-            Done::Written { name, step, result } => self.written(&name, &step, result, now),
-            Done::Announced { shard, result } => {
-                let there = result.as_deref().ok();
-                self.announced.written(shard, there, Instant::now());
-                match result {
-                    Ok(_) if shard == Shard::FIRST => self.mark_dirty(),
-                    Ok(_) | Err(WriteError::NotLeading) => {}
-                    Err(error) => {
-                        self.metrics().reconcile_failed(Reconcile::Credentials);
-                        let why = error.words();
-                        tracing::warn!(config_map = %shard, why, "cannot write the status");
-                    }
-                }
-            }
-            Done::Released {
-                pod,
-                reason,
-                result,
-            } => self.releases.ended(pod, &reason, result, &self.tell),
-            Done::MayRelease(result) => self.releases.answered(result, &self.tell),
-            Done::Lost => {
-                self.metrics().reconcile_failed(Reconcile::Credentials);
-                tracing::error!("a task panicked; this is a bug in pullpass");
-                self.lost(now);
-            }
-        }
-    }
-
-    /// Which task it was is not known: of all that is under way nothing is waited for any more.
-    fn lost(&mut self, now: SystemTime) {
-        let chance = Chance::of(random());
-        for kept in self.kept.values_mut() {
-            if let Asking::Asked { failures } = kept.asking {
-                let failures = failures.saturating_add(1);
-                let next = now.checked_add(backoff(failures, chance));
-                kept.asking = Asking::Idle { failures, next };
-            }
-            kept.waits.lost(now, chance);
-        }
-        self.announced.lost(Instant::now());
-        self.releases.lost();
-        self.mark_dirty();
-    }
-
-    fn written(
-        &mut self,
-        name: &SecretName,
-        step: &Step,
-        result: Result<Option<Box<Secret>>, WriteError>,
-        now: SystemTime,
-    ) {
-        let Some(kept) = self.kept.get_mut(name) else {
-            return;
-        };
-        let namespace = &step.namespace;
-        let done = match &step.action {
-            Action::Create => SecretWrite::Created,
-            Action::Replace { .. } => SecretWrite::Replaced,
-            Action::Remove { .. } => SecretWrite::Removed,
-        };
-        let error = match result {
-            Ok(secret) => {
-                kept.waits.end(namespace);
-                self.tell.metrics.secret_written(name.as_str(), done);
-                if let Action::Remove { uid, .. } = &step.action {
-                    self.has_news |= kept.removed(namespace, uid);
-                } else if let Some(copy) = secret.as_deref().and_then(secret::copy) {
-                    self.has_news |= kept.set(namespace, copy);
-                }
-                let done = done.as_str();
-                tracing::debug!(credential = %name, namespace = %namespace, reason = %step.reason, done);
-                kept.is_dirty = true;
-                return;
-            }
-            Err(WriteError::NotLeading) => {
-                kept.waits.end(namespace);
-                kept.is_dirty = true;
-                return;
-            }
-            Err(error) => error,
-        };
-        let (obstacle, asked) = obstacle(&error);
-        let hindered = SecretWrite::Hindered(obstacle);
-        self.tell.metrics.secret_written(name.as_str(), hindered);
-        let chance = Chance::of(random());
-        let is_news = kept.waits.fail(namespace, obstacle, asked, now, chance);
-        kept.is_dirty = true;
-        let is_routine = matches!(
-            obstacle,
-            Obstacle::Conflict | Obstacle::Terminating | Obstacle::Throttled
-        );
-        if !is_routine {
-            self.tell.metrics.reconcile_failed(Reconcile::Credentials);
-        }
-        if is_news && !is_routine {
-            self.tell.unwritten(name, namespace, obstacle, &error);
-        }
+        kept.set_material(material, Chance::of(random()));
     }
 
     /// All is planned anew, and told if there is news.
@@ -635,7 +489,7 @@ impl State {
                 if !work.has_room() {
                     return;
                 }
-                if !is_written_down(name, kept, memory) {
+                if !kept.is_written_down(name, memory) {
                     continue;
                 }
                 let Some(step) = kept.queue.pop_front() else {
@@ -652,98 +506,6 @@ impl State {
                 }
             }
         }
-    }
-
-    /// Begins to write the status ConfigMaps that say something else than they should; when more is due.
-    pub(super) fn announce(&mut self, work: &mut Work) -> Option<Instant> {
-        if !self.announced.is_synced || self.in_force.is_none() || !self.namespaces.is_synced() {
-            return None;
-        }
-        let now = Instant::now();
-        let next = self.told.map(|told| told + PAUSE);
-        if !self.has_news {
-            return None;
-        }
-        if let Some(next) = next.filter(|next| *next > now) {
-            return Some(next);
-        }
-        self.told = Some(now);
-        self.has_news = false;
-        // As long as not all is known, nothing that was said is taken back.
-        let is_unread = self.kept.values().any(|kept| kept.listed == Listed::No);
-        if is_unread || (self.releases.is_granted.is_none() && self.kept.values().any(holds)) {
-            return self.announce_memory(work);
-        }
-        let wanted = self.status();
-        self.tell_status(wanted, work)
-    }
-
-    /// Names and values that are new, while the rest is not known yet.
-    fn announce_memory(&mut self, work: &mut Work) -> Option<Instant> {
-        let mut said = self.announced.said();
-        let first = said.entry(Shard::FIRST).or_default();
-        let Memory { names, values } = self.memory();
-        let before = first.memory.clone();
-        first.memory.names.extend(names);
-        first.memory.values.extend(values);
-        if first.memory == before {
-            return None;
-        }
-        self.tell_status(said, work)
-    }
-
-    fn tell_status(&mut self, wanted: BTreeMap<Shard, Status>, work: &mut Work) -> Option<Instant> {
-        let (due, wake) = self.announced.due(wanted, Instant::now());
-        for (shard, text) in due {
-            work.announce(shard, text);
-        }
-        // What had to wait is looked at again.
-        self.has_news |= wake.is_some();
-        wake
-    }
-
-    /// What should be remembered.
-    fn memory(&self) -> Memory {
-        let mut memory = Memory::default();
-        let before = self.announced.memory();
-        for (name, kept) in &self.kept {
-            let was_known = before.is_some_and(|before| before.names.contains(name));
-            if kept.is_remembered(was_known) {
-                memory.names.insert(name.clone());
-            }
-            let is_fetched = kept.row.as_ref().is_some_and(Row::is_fetched);
-            if let Some(material) = kept.material.as_ref().filter(|_| is_fetched) {
-                memory.values.insert(name.clone(), material.remembered());
-            } else if let Some(remembered) = self.remembered(name).filter(|_| is_fetched) {
-                memory.values.insert(name.clone(), remembered.clone());
-            }
-        }
-        memory
-    }
-
-    /// What the status ConfigMaps should say.
-    fn status(&self) -> BTreeMap<Shard, Status> {
-        let mut wanted: BTreeMap<Shard, Status> = BTreeMap::new();
-        wanted.entry(Shard::FIRST).or_default().memory = self.memory();
-        if self.releases.is_granted != Some(true) {
-            return wanted;
-        }
-        for (name, kept) in &self.kept {
-            if !holds(kept) || kept.listed != Listed::Whole {
-                continue;
-            }
-            for shard in Shard::all() {
-                let status = wanted.entry(shard).or_default();
-                status.ready.insert(name.clone(), BTreeSet::new());
-            }
-            for namespace in kept.copies.keys() {
-                let status = wanted.entry(Shard::of(namespace)).or_default();
-                if let Some(ready) = status.ready.get_mut(name) {
-                    ready.insert(Arc::clone(namespace));
-                }
-            }
-        }
-        wanted
     }
 
     /// Lets go the Pods whose time has come; when the next one's comes. Asks for the right first.
@@ -812,17 +574,6 @@ impl State {
             None => health::State::ready(format!("{} are kept", self.kept.len())),
         }
     }
-}
-
-/// Whether what is to be written may be: a name is written down before the first Secret of it is, and a
-/// value that was fetched before its first copy is. Whoever leads next has it from there.
-fn is_written_down(name: &SecretName, kept: &Kept, memory: Option<&Memory>) -> bool {
-    let Some(row) = &kept.row else { return true };
-    let is_named = memory.is_some_and(|memory| memory.names.contains(name));
-    let value = memory.and_then(|memory| memory.values.get(name));
-    let digest = kept.material.as_ref().map(|material| material.digest);
-    let is_valued = digest.is_none_or(|digest| value.is_some_and(|value| value.digest == digest));
-    (is_named || !row.is_remembered()) && (is_valued || !row.is_fetched())
 }
 
 /// Whether Pods wait for it.

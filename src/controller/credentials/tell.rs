@@ -11,7 +11,8 @@ use tokio::time::Instant;
 
 use super::super::apply::WriteError;
 use super::super::events::{Happening, Notice, Regarding, Teller};
-use super::kept::{Kept, Row};
+use super::kept::Kept;
+use super::row::Row;
 use crate::metrics::{Metrics, Reconcile};
 use crate::names::SecretName;
 use crate::plan::gates::{HeldPod, Reason};

@@ -5,9 +5,13 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::json;
 
 use super::*;
+use std::time::UNIX_EPOCH;
+
 use crate::controller::apply::{FIELD_MANAGER, OURS};
 use crate::diagnostic::Source;
-use crate::docker_config::{Login, RegistryKey};
+use crate::docker_config::{Digest, DockerConfig, Login, RegistryKey};
+use crate::plan::refresh::Lifetime;
+use crate::policy::table::Table;
 use crate::policy::{self, ParseOptions};
 
 fn at(seconds: u64) -> SystemTime {
@@ -107,8 +111,8 @@ fn the_newest_value_counts_whichever_controller_has_fetched_it() {
             false,
             "a",
             ("b", 5),
-            None,
-            "fetched, and not written yet: what we hold is old",
+            Some("a"),
+            "fetched, and written nowhere yet: ours is good until the next",
         ),
         (
             Some(("a", 1)),
@@ -138,7 +142,9 @@ fn the_newest_value_counts_whichever_controller_has_fetched_it() {
         for status_first in [true, false] {
             let mut kept = kept(ECR);
             kept.material = held.map(|(password, issued)| material(&row, password, issued));
-            kept.is_own = own;
+            if own && let Some(material) = kept.material.take() {
+                kept.set_material(material, Chance::of(0));
+            }
             let told = remembered(&row, told.0, told.1);
             if status_first {
                 kept.recall(&told);
@@ -151,6 +157,67 @@ fn the_newest_value_counts_whichever_controller_has_fetched_it() {
             assert_eq!(got, want.map(digest), "{why}, status first: {status_first}");
         }
     }
+}
+
+#[test]
+fn a_value_that_is_older_than_what_is_remembered_is_not_written_over_it_and_fetched_anew() {
+    let row = row(ECR);
+    let told = remembered(&row, "b", 5);
+    let mut kept = kept(ECR);
+    kept.reach = namespaces(&["web", "api"]);
+    kept.material = Some(material(&row, "a", 1));
+    let soon = kept.ask_at(at(2)).unwrap();
+    assert!(soon > at(2), "it is good for a while");
+    // The newer one stands somewhere, and somebody has edited another copy since.
+    list(
+        &mut kept,
+        &[secret("web", 7, "b"), secret("api", 8, "edited")],
+    );
+    kept.recall(&told);
+    assert!(kept.material.is_none(), "ours is none any more");
+
+    let mut kept = self::kept(ECR);
+    kept.reach = namespaces(&["web", "api"]);
+    kept.material = Some(material(&row, "a", 1));
+    kept.recall(&told);
+    assert_eq!(kept.ask_at(at(2)), Some(at(2)), "the newer one is nowhere");
+    assert_eq!(
+        kept.to_remember(Some(&told)),
+        Some(told),
+        "and is remembered"
+    );
+    kept.set_material(material(&row, "c", 9), Chance::of(0));
+    assert!(kept.ask_at(at(10)) > Some(at(10)));
+    let c = remembered(&row, "c", 9);
+    assert_eq!(kept.to_remember(None), Some(c));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_value_is_written_down_before_it_is_written_unless_that_takes_too_long() {
+    let name = SecretName::parse("ecr").unwrap();
+    let mut memory = Memory::default();
+    let mut kept = kept(ECR);
+    kept.set_material(material(&row(ECR), "a", 1), Chance::of(0));
+    assert!(!kept.is_written_down(&name, None), "nothing is");
+    memory.names.insert(name.clone());
+    assert!(!kept.is_written_down(&name, Some(&memory)), "its name is");
+    let value = remembered(&row(ECR), "a", 1);
+    memory.values.insert(name.clone(), value);
+    assert!(kept.is_written_down(&name, Some(&memory)));
+    kept.set_material(material(&row(ECR), "b", 5), Chance::of(0));
+    assert!(
+        !kept.is_written_down(&name, Some(&memory)),
+        "the one before is"
+    );
+    tokio::time::advance(WRITTEN_DOWN + Duration::from_secs(1)).await;
+    assert!(
+        kept.is_written_down(&name, Some(&memory)),
+        "it is renewed all the same"
+    );
+    assert!(
+        !kept.is_written_down(&name, None),
+        "but not under an unknown name"
+    );
 }
 
 #[test]
@@ -368,11 +435,12 @@ fn a_name_is_remembered_until_nothing_is_left_of_it() {
 #[test]
 fn what_is_said_of_a_value_is_what_is_remembered_of_it() {
     let row = row(ECR);
-    let lifetime = Lifetime {
+    let fetched = crate::credentials::Fetched {
+        config: config("a"),
         issued: at(1),
         expires: Some(at(100) + Duration::from_millis(250)),
     };
-    let material = Material::of(&config("a"), lifetime, row.source);
+    let material = Material::fetched(&fetched, row.source);
     let mut status = crate::status::Status::default();
     let name = SecretName::parse("ecr").unwrap();
     status
