@@ -177,6 +177,7 @@ fn what_is_in_the_way_in_one_namespace_holds_up_no_other() {
     let name = estate.name("quay");
     let mut immutable = pull_secret(&name, &[("quay.io", "robot:old")]);
     immutable["metadata"]["labels"] = json!({OURS: "pullpass"});
+    immutable["metadata"]["annotations"] = json!({"pullpass.dev/namespace": fixed});
     immutable["immutable"] = json!(true);
     let at = format!("{}?fieldManager=test", secret_path(&fixed, &name));
     admin.apply(&at, &immutable).done();
