@@ -74,7 +74,9 @@ fn a_source_that_is_no_good_leaves_the_copies_and_is_told_until_it_is_mended() {
 
     estate.source("quay-source", &[("quay.io", "robot:two")]);
     estate.until_logins(&web, "quay", &["quay.io robot:two"]);
-    assert_eq!(sample(&controller, &due), None, "nothing is due any more");
+    wait_until("nothing is due any more", || {
+        sample(&controller, &due).is_none()
+    });
     controller.stop();
 }
 
@@ -177,6 +179,7 @@ fn what_is_in_the_way_in_one_namespace_holds_up_no_other() {
     let name = estate.name("quay");
     let mut immutable = pull_secret(&name, &[("quay.io", "robot:old")]);
     immutable["metadata"]["labels"] = json!({OURS: "pullpass"});
+    immutable["metadata"]["annotations"] = json!({"pullpass.dev/namespace": fixed});
     immutable["immutable"] = json!(true);
     let at = format!("{}?fieldManager=test", secret_path(&fixed, &name));
     admin.apply(&at, &immutable).done();
