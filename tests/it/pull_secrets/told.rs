@@ -124,6 +124,12 @@ fn secrets_that_no_right_covers_any_more_are_told_to_be_orphaned() {
     // The rights follow the policy before anybody has removed the copies.
     estate.installation.remove("policies");
     estate.grant(&POLICY.replace("quay@", "other@"));
+    let account = estate.account();
+    let all = format!(
+        "/api/v1/secrets?fieldSelector=metadata.name%3D{}",
+        estate.name("quay")
+    );
+    wait_until("the right is gone", || account.get(&all).status == 403);
     let controller = estate.control();
     let orphaned = of(&estate, "credential_secrets", ",state=\"orphaned\"");
     wait_until("it shows", || sample(&controller, &orphaned) == Some(1.0));
