@@ -121,6 +121,8 @@ impl State {
         let Some(kept) = self.kept.get_mut(name) else {
             return;
         };
+        // Perhaps nothing is left of it, nor on its way.
+        self.has_news |= kept.row.is_none();
         let namespace = &step.namespace;
         let done = match &step.action {
             Action::Create => SecretWrite::Created,
@@ -151,8 +153,6 @@ impl State {
         let (obstacle, asked) = obstacle(&error);
         let hindered = SecretWrite::Hindered(obstacle);
         self.tell.metrics.secret_written(name.as_str(), hindered);
-        // Perhaps nothing is left of it, now that this one did not come.
-        self.has_news |= kept.row.is_none();
         let chance = Chance::of(random());
         let is_news = kept.waits.fail(namespace, obstacle, asked, now, chance);
         kept.is_dirty = true;
